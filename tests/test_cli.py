@@ -49,11 +49,21 @@ def test_the_facade_gives_what_the_analysis_gives_and_imports_it_when_it_is_used
         _ = detablate.nothing
 
 
-def test_an_output_that_takes_nothing_is_one_sentence() -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        "analyze --help",
+        *(
+            pytest.param(words, marks=pytest.mark.campaign)
+            for words in ("doctor", "data check shapes", "ablate describe tiny-shapes", "ablate attention --dry-run")
+        ),
+    ],
+)
+def test_an_output_that_takes_nothing_is_one_sentence(words: str, tmp_path: Path) -> None:
     with open("/dev/full", "wb") as full:
-        command = [sys.executable, "cli.py", "analyze", "--help"]
-        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert done.stderr == "error: standard output: cannot be written (No space left on device)\n"
+        command = [sys.executable, str(ROOT / "cli.py"), *words.split()]
+        done = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == "error: standard output: cannot be written (No space left on device)"
     assert done.returncode == 4
 
 

@@ -15,7 +15,7 @@ from ablate.studies.study import Study, StudyRun, finished_runs, launch_command
 from analysis.cli.analyze import IouType, Kind
 from analysis.cli.compare import Out, Resamples, Seed, progress_line
 from analysis.cli.figure_options import Columns, Style, StyleName, Width, column_names, figure_style
-from analysis.cli.option_rules import check_options
+from analysis.cli.option_rules import check_options, given_options
 from analysis.cli.report import (
     Assets,
     FollowSymlinks,
@@ -59,8 +59,10 @@ def table(
     check_options(context, RULES["table"])
     drawn, chosen_columns = figure_style(style, width), column_names(columns)
     if studies and len(studies) > 1:
-        if chosen_columns:
-            raise typer.BadParameter("--columns chooses the columns of one study; name one", context)
+        of_one = {"--columns": "chooses the columns", "--style": "is for the figures", "--width": "is for the figures"}
+        for option, what in of_one.items():
+            if option in given_options(context):
+                raise typer.BadParameter(f"{option} {what} of one study; name one", context)
         _tables_side_by_side(workspace, studies, iou_type, out, as_json)
         return
     chosen = chosen_study(workspace, studies[0] if studies else "")
@@ -186,6 +188,7 @@ def report(
         before=study_sections(summary, read_curves(workspace, chosen), names),
         baseline=chosen.baseline if chosen.baseline in names else "",
         verdict=False,  # who scores highest is no finding about designs
+        runs_shown="the first seed of each variant" if len(chosen.seeds) > 1 else "each variant",
         images=images,
         follow_symlinks=follow_symlinks,
         pictures=pictures,

@@ -202,6 +202,7 @@ def _show(planned: "PlannedTuning", options: TuneOptions) -> None:
     """
     from ablate.studies.show_tuning import (
         measure_stages,
+        tuning_csv,
         tuning_document,
         tuning_figure,
         tuning_screen,
@@ -209,7 +210,7 @@ def _show(planned: "PlannedTuning", options: TuneOptions) -> None:
     )
     from ablate.studies.tune import chosen_text
     from analysis.render.screen import print_whole
-    from analysis.render.table import csv_text, markdown
+    from analysis.render.table import markdown
 
     workspace, study, step = options.workspace, planned.study, planned.step
     stages = measure_stages(planned, workspace, progress_line())
@@ -219,7 +220,7 @@ def _show(planned: "PlannedTuning", options: TuneOptions) -> None:
         picture = tuning_figure(planned, stages, figure_style(options.style, options.width))
         pictures = picture.named("tuning") if picture else {}
         folder = study_folder(workspace, study.name)
-        write_all(folder, {**pictures, "tuning.csv": csv_text(table).encode(), "tuning.md": markdown(table).encode()})
+        write_all(folder, {**pictures, "tuning.csv": tuning_csv(table).encode(), "tuning.md": markdown(table).encode()})
         if pictures:
             written["heat map"] = str(folder / "tuning.png")
     if step.stage == "done" and not options.dry_run:

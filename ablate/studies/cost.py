@@ -144,6 +144,10 @@ def disturbance(costs: Sequence[MeasuredCost]) -> str:
     used = max(cost.other_cores or 0 for cost in costs)
     reasons = [
         *([f"other processes used {used:.1f} of {costs[0].hardware.cores} cores"] if used > SPARE else []),
-        *([f"the middle half of equal steps spans {spread:.0%} of their median time"] if spread > STEADY else []),
+        *(
+            [f"the middle half of equal steps spans {100 * spread:.0f} % of their median time"]
+            if spread > STEADY
+            else []
+        ),
     ]
     return ", and ".join(reasons)

@@ -79,6 +79,18 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
+def shown_costs(summary: Summary, rows: Sequence[Row]) -> tuple[list[Cost], str]:
+    """The costs in which rows differ by 1 % or more, and a sentence on those that are known and differ less."""
+    costs, equal = [], []
+    for cost in costs_of(summary):
+        values = [value for row in rows if (value := cost.of(row)) is not None]
+        if len(values) > 1 and max(values) > (1 + EQUAL) * min(values):
+            costs.append(cost)
+        elif len(values) > 1:
+            equal.append(cost.name.partition(" (")[0])
+    return costs, f"Within 1 % for all variants: {', '.join(equal)}." if equal else ""
+
+
 def cost_figure(summary: Summary, about: str, style: FigureStyle = SCREEN) -> Picture | None:
     """AP against each kind of cost in which the variants differ by 1 %, a panel each; none where they differ in none.
 
@@ -88,13 +100,7 @@ def cost_figure(summary: Summary, about: str, style: FigureStyle = SCREEN) -> Pi
         style: for the screen or a paper.
     """
     rows = [row for row in summary.rows if "AP" in row.metrics]
-    costs, equal = [], []
-    for cost in costs_of(summary):
-        values = [value for row in rows if (value := cost.of(row)) is not None]
-        if len(values) > 1 and max(values) > (1 + EQUAL) * min(values):
-            costs.append(cost)
-        elif len(values) > 1:
-            equal.append(cost.name.partition(" (")[0])
+    costs, equal = shown_costs(summary, rows)
     if not costs:
         return None
     names = [f"{name}{' (baseline)' * row.baseline}" for name, row in zip(
@@ -111,14 +117,15 @@ def cost_figure(summary: Summary, about: str, style: FigureStyle = SCREEN) -> Pi
             if is_first_in_row(place, len(costs), across):
                 axis.set_ylabel(f"{summary.kinds[0]} AP (points)", fontsize=style.size(8.5))
         legend_above(figure, axes, style=style)
-        return finish(figure, f"{_caption(summary, rows, equal)} {about}", style)
+        return finish(figure, f"{_caption(summary, rows, costs, equal)} {about}", style)
 
 
 def _panel(axis: Axes, cost: Cost, rows: Sequence[Row], names: Sequence[str], style: FigureStyle) -> None:
     known = [(row, value) for row in rows if (value := cost.of(row)) is not None]
     points = [(value, row.metrics["AP"].mean) for row, value in known]
     front = np.array([points[place] for place in pareto_front(points)])
-    axis.plot(*front.T, "--", color="0.55", lw=0.9, zorder=1)
+    if len(front) > 1:
+        axis.plot(*front.T, "--", color="0.55", lw=0.9, zorder=1)
     for place, (row, name, color) in enumerate(zip(rows, names, distinct_colors(len(rows)), strict=True)):
         mark, x, ap = MARKS[place % len(MARKS)], cost.of(row), row.metrics["AP"]
         axis.plot([], [], mark, color=color, ms=5, label=name)
@@ -140,17 +147,27 @@ def _panel(axis: Axes, cost: Cost, rows: Sequence[Row], names: Sequence[str], st
     sns.despine(ax=axis, left=True)
 
 
-def _caption(summary: Summary, rows: Sequence[Row], equal: Sequence[str]) -> str:
-    sentences = [
-        f"{summary.kinds[0].capitalize()} AP against cost. Dashed: the Pareto front of the means (no other variant is "
-        "better in both)."
-    ]
+def front_sentence(rows: Sequence[Row], costs: Sequence[Cost]) -> str:
+    """What the dashed lines are, and for which costs there is none, because one variant is cheapest and best."""
+    single: dict[str, list[str]] = {}  # variant -> the costs in which no other is better in either
+    for cost in costs:
+        known = [(value, row.metrics["AP"].mean, row.variant) for row in rows if (value := cost.of(row)) is not None]
+        front = pareto_front([(value, ap) for value, ap, _ in known])
+        if len(front) == 1:
+            single.setdefault(known[front[0]][2], []).append(cost.name.partition(" (")[0])
+    dashed = "Dashed: the Pareto front of the means (no other variant is better in both)."
+    lines = [dashed] * (sum(map(len, single.values())) < len(costs))
+    lines += [f"Best in both means: {variant} ({', '.join(of)})." for variant, of in single.items()]
+    return " ".join(lines)
+
+
+def _caption(summary: Summary, rows: Sequence[Row], costs: Sequence[Cost], equal: str) -> str:
+    sentences = [f"{summary.kinds[0].capitalize()} AP against cost.", front_sentence(rows, costs)]
     if any(row.metrics["AP"].half is not None for row in rows):
         sentences.append("Vertical lines: 95 % intervals over seeds.")
     if any(row.iteration_range or row.image_range for row in rows):
         sentences.append("Horizontal lines: the range of the measurement rounds.")
-    if equal:
-        sentences.append(f"Within 1 % for all variants: {', '.join(equal)}.")
+    sentences += [equal] * bool(equal)
     if summary.cost_place:
         sentences.append(f"Measured on {summary.cost_place}, one image at a time.")
     return " ".join(sentences)

@@ -24,7 +24,7 @@ from analysis.render.figure_style import (
     new_figure,
 )
 from analysis.render.fonts import warn_of_undrawable
-from analysis.render.plots import distinct_labels, error_bars, has_room_for_numbers
+from analysis.render.plots import distinct_labels, error_bars, has_room_for_numbers, types_sentence
 
 
 def errors_figure(summary: Summary, style: FigureStyle = SCREEN) -> Picture | None:
@@ -38,8 +38,10 @@ def errors_figure(summary: Summary, style: FigureStyle = SCREEN) -> Picture | No
         return None
     kind, _ = summary.kinds
     uneven = len({row.n for row in rows}) > 1
+    ap = f"{kind} AP{summary.percent}"
+    score = next(key for key in (f"AP{summary.percent}", "AP") if all(key in row.metrics for row in rows))
     labels = [
-        f"{name}  ({kind} AP {row.metrics['AP'].mean:.1f}{f', n = {row.n}' * uneven})"
+        f"{name}  ({kind} {score} {row.metrics[score].mean:.1f}{f', n = {row.n}' * uneven})"
         for name, row in zip(distinct_labels([row.variant for row in rows]), rows, strict=True)
     ]
     found = [[row.errors[name] for name in (*ERRORS, *SPECIAL)] for row in rows]
@@ -48,7 +50,6 @@ def errors_figure(summary: Summary, style: FigureStyle = SCREEN) -> Picture | No
     limits = np.stack([means - halves, means + halves], axis=-1)
     bare = summary.several or not has_room_for_numbers(len(rows), style)
     warn_of_undrawable(row.variant for row in rows)
-    ap = f"{kind} AP{summary.percent}"
     with drawing(style):
         figure = new_figure(style.wide(), 2.2 if style.narrow else 2.9)
         left, right = error_bars(
@@ -62,7 +63,7 @@ def errors_figure(summary: Summary, style: FigureStyle = SCREEN) -> Picture | No
             "each at its best length" * at_best,
         ]
         shows = f"{ap[0].upper()}{ap[1:]} to gain by fixing one type of error alone, in points; right: all FP or all FN"
-        caption = f"{'; '.join(filter(None, [shows, *marks]))}. {about(summary)}"
+        caption = f"{'; '.join(filter(None, [shows, *marks]))}. {types_sentence(summary.iou_type)} {about(summary)}"
         return finish(figure, caption, style)
 
 

@@ -5,15 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from ablate.studies.cost_figure import Cost, costs_of, pareto_front
+from ablate.studies.cost_figure import Cost, front_sentence, pareto_front, shown_costs
 from ablate.studies.results import Row, Summary
 from ablate.studies.tables import banner, held, legend, published_cost_table, published_table, remarks, seeds_in_words
-from ablate.studies.training_curves import SHOWN, Line, TrainingCurves
+from ablate.studies.training_curves import SHOWN, Line, TrainingCurves, mean_over_seeds
 from ablate.studies.write_results import study_tables
 from analysis.render.markup import Markup, join, tag
+from analysis.render.takeaways import typeset
 from analysis.report.charts import PlotLine, curves
 from analysis.report.charts import legend as legend_of_runs
-from analysis.report.components import note, scrolling
+from analysis.report.components import notes, scrolling
 from analysis.report.page import Section
 from analysis.report.scatter import Point, even_ticks, scatter
 
@@ -24,7 +25,7 @@ SCALE_PERCENT = 99  # of the losses that the scale holds: the first steps are fa
 def study_facts(summary: Summary) -> list[Markup | str]:
     """Sentences that describe the study, beginning with the note that must accompany all its numbers."""
     asked = f"Source: {summary.source}. " if summary.source else ""
-    fact = f"{asked}All other settings are those of {summary.base};  {seeds_in_words(summary.seeds)}."
+    fact = f"{asked}All other settings are those of {summary.base}; {seeds_in_words(summary.seeds)}."
     if summary.kind == "adopted":
         fact = f"{asked}Fixed settings: {held(summary)}."
     return [tag("strong", f"{banner(summary).capitalize()}."), fact] if banner(summary) else [fact]
@@ -44,7 +45,8 @@ def study_sections(summary: Summary, training: TrainingCurves, names: Sequence[s
         text = "Measured while the runs were trained."
         text += " A line is the mean over seeds; faint lines are single seeds." * several
         body = [tag("p", text), legend_of_runs(names), tag("div", *figures, class_="charts")]
-        sections.append(Section("training", "Training", "Loss and AP while training", join(body)))
+        measured = "Loss" if set(training) == {"loss"} else "Loss and AP" if "loss" in training else "AP"
+        sections.append(Section("training", "Training", f"{measured} while training", join(body)))
     if published := _published(summary):
         sections.append(Section("published", "Published", "Published results of others", join(published)))
     return sections
@@ -53,42 +55,41 @@ def study_sections(summary: Summary, training: TrainingCurves, names: Sequence[s
 def _results(summary: Summary, names: Sequence[str]) -> Section:
     """AP, errors and cost of every variant; more than one seed as mean and interval; then AP against cost."""
     parts: list[Markup] = [scrolling(table, table.title) for table in study_tables(summary)]
-    parts += map(note, (*legend(summary), *remarks(summary)))
+    remarked = [*legend(summary), *remarks(summary)]
     if summary.of_single_seeds:
-        parts.append(note("Several seeds give intervals and tests: plan the study with --seeds 0,1,2."))
-    if figures := _cost_figures(summary, names):
-        text = (
-            f"{summary.kinds[0].capitalize()} AP against cost; dashed: the Pareto front (no other variant is better "
-            "in both). "
-        )
-        text += "Vertical lines: 95 % intervals over seeds. " * summary.several
-        text += "Horizontal lines: the range of the measurement rounds." * any(
-            row.iteration_range or row.image_range for row in summary.rows
-        )
-        title = tag("h3", "AP against cost")
-        parts += [title, tag("p", text.strip()), legend_of_runs(names), tag("div", *figures, class_="charts")]
-    return Section("study", "Study", "Results of the variants", join(parts))
-
-
-def _cost_figures(summary: Summary, names: Sequence[str]) -> list[Markup]:
-    """A chart for each kind of cost in which the variants differ."""
+        remarked.append("Several seeds give intervals and tests: plan the study with --seeds 0,1,2.")
+    parts.append(notes(remarked))
     rows = [row for row in summary.rows if "AP" in row.metrics and row.variant in names]
-    known = ((cost, [row for row in rows if cost.of(row) is not None]) for cost in costs_of(summary))
-    return [
-        _cost_figure(summary, cost, of_cost, names) for cost, of_cost in known if len(set(map(cost.of, of_cost))) > 1
-    ]
+    costs, equal = shown_costs(summary, rows)
+    if costs:
+        figures = [_cost_figure(summary, cost, rows, names) for cost in costs]
+        ranges = any(row.iteration_range or row.image_range for row in rows)
+        sentences = [
+            front_sentence(rows, costs),
+            "Vertical lines: 95 % intervals over seeds." * summary.several,
+            "Horizontal lines: the range of the measurement rounds." * ranges,
+            equal,
+        ]
+        text = typeset(" ".join(filter(None, sentences)))
+        parts += [tag("h3", "AP against cost"), tag("p", text), legend_of_runs(names)]
+        parts.append(tag("div", *figures, class_="charts"))
+    return Section("study", "Study", "Results of the variants", join(parts))
 
 
 def _cost_figure(summary: Summary, cost: Cost, rows: Sequence[Row], names: Sequence[str]) -> Markup:
     points, ap = [], f"{summary.kinds[0]} AP"
+    ends: list[float] = []
     for row in rows:
-        found, at = row.metrics["AP"], cost.of(row) or 0.0
+        found, at = row.metrics["AP"], cost.of(row)
         span = None if found.half is None else (found.mean - found.half, found.mean + found.half)
+        ends += span or (found.mean,)
+        if at is None:
+            continue
         hint = f"{row.variant}: {ap} {found.mean:.1f}, {cost.name} {at:.4g}"
         points.append(Point(names.index(row.variant), at, found.mean, cost.span(row), span, hint))
     front = [(points[place].x, points[place].y) for place in pareto_front([(one.x, one.y) for one in points])]
     label = f"{ap} against {cost.name}: {'; '.join(one.hint for one in points)}"
-    chart = scatter(points, label=label, x_title=cost.name, y_title=f"{ap} (points)", front=front)
+    chart = scatter(points, label=label, x_title=cost.name, y_title=f"{ap} (points)", front=front, y_values=ends)
     return tag("figure", tag("figcaption", tag("strong", cost.name)), chart)
 
 
@@ -103,14 +104,11 @@ def _training_figure(key: str, variants: Sequence[tuple[str, Mapping[int, Line]]
     lines: list[PlotLine] = []
     for name, of_seed in variants:
         place, seeds = names.index(name), list(of_seed.values())
-        common = seeds[0][0]
-        for iterations, _ in seeds[1:]:
-            common = np.intersect1d(common, iterations)
+        mean = mean_over_seeds(seeds)
         if len(seeds) > 1:
-            lines += [_line(place, seed, faint=len(common) > 0) for seed in seeds]
-        if len(common):
-            of_common = [values[np.isin(iterations, common)] for iterations, values in seeds]
-            lines.append(_line(place, (common, np.mean(of_common, axis=0))))
+            lines += [_line(place, seed, faint=mean is not None) for seed in seeds]
+        if mean is not None:
+            lines.append(_line(place, mean))
     values = np.concatenate([line.y for line in lines])
     most = float(np.percentile(values, SCALE_PERCENT) if key == "loss" else values.max())
     top = max(most, *(float(line.y[-1]) for line in lines)) * 1.05 or 1.0
@@ -141,5 +139,5 @@ def _published(summary: Summary) -> list[Markup]:
     parts: list[Markup] = []
     for table in (published_table(summary, summary.kinds[0]), published_cost_table(summary.published_costs)):
         if table.rows:
-            parts += [scrolling(table, table.title), *map(note, (f"{text}." for text in table.notes))]
+            parts += [scrolling(table, table.title), notes(table.notes)]
     return parts

@@ -1,6 +1,7 @@
 """A tuning for people: where it is, every setting with its distance to the best, the heat map, and what was chosen."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from analysis.coco.detections import read_detections
 from analysis.evaluation.settings import Settings
 from analysis.render.figure_style import SCREEN, FigureStyle, Picture, drawing, finish, new_figure
 from analysis.render.screen import NOTE, dimmed, fact_list
-from analysis.render.table import Cell, Column, Table
+from analysis.render.table import Cell, Column, Table, csv_text
 from analysis.stats.compare import Candidate, compare
 from analysis.stats.intervals import Difference
 
@@ -131,7 +132,10 @@ def tuning_screen(
     facts = [
         ("study", f"{study.name}: {study.title}"),
         ("base", f"{study.base}, {tuning.initialisation} weights"),
-        ("chosen on", f"{tuning.held_out:.0%} of the training images" if tuning.held_out else "validation images"),
+        (
+            "chosen on",
+            f"{100 * tuning.held_out:.0f} % of the training images" if tuning.held_out else "validation images",
+        ),
         ("stage", _stage_in_words(planned)),
         *written.items(),
         (NOTE, "synthetic data: demonstration only, not evidence" * study.synthetic),
@@ -236,6 +240,15 @@ def tuning_table(planned: PlannedTuning, stages: Mapping[Stage, Measured], works
             )
         )
     return Table("Settings that were tried", columns, tuple(rows))
+
+
+def tuning_csv(table: Table) -> str:
+    """The table as CSV, with units in the header."""
+    columns = (
+        replace(one, unit="points" if one.name in ("box AP", "against the best") else "", key=one.name or "remark")
+        for one in table.columns
+    )
+    return csv_text(replace(table, columns=tuple(columns)))
 
 
 def _in_order(planned: PlannedTuning) -> Iterator[tuple[Stage, Point]]:
@@ -372,7 +385,7 @@ def _caption(planned: PlannedTuning, rates: Mapping[Stage, Measured]) -> str:
     """The caption: what the figure shows, on which data, and the meaning of its marks."""
     study, held_out, protocol = planned.study, planned.tuning.held_out, planned.tuning.protocol
     where = (
-        f"chosen on {held_out:.0%} of the training images"
+        f"chosen on {100 * held_out:.0f} % of the training images"
         if held_out
         else "chosen on the validation images: optimistic"
     )

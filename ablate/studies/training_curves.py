@@ -1,6 +1,7 @@
 """Loss and AP of every run of a study while it was trained, read from the run folders, as a figure."""
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def read_curves(workspace: Workspace, study: Study) -> TrainingCurves:
 
 
 def training_figure(curves: TrainingCurves, about: str, style: FigureStyle = SCREEN) -> Picture | None:
-    """A panel a measure, a colour and dashes a variant, a line a seed; none where nothing was measured.
+    """A panel a measure, a colour and dashes a variant, thin lines for seeds; none where nothing was measured.
 
     Args:
         curves: of the runs.
@@ -69,17 +70,28 @@ def training_figure(curves: TrainingCurves, about: str, style: FigureStyle = SCR
         axes: list[Axes] = figure.subplots(rows, -(-len(curves) // rows), squeeze=False).ravel().tolist()
         for axis, (key, of_key) in zip(axes, curves.items(), strict=False):
             for place, (variant, name) in enumerate(zip(variants, names, strict=True)):
-                look = line_look(place, colors[place]) | {"linewidth": 0.9, "alpha": 0.9}
-                axis.plot([], [], label=name, **look | {"linewidth": 1.4})
-                for line in of_key.get(variant, {}).values():
-                    axis.plot(*_thinned(*line), **look)
+                look, each = line_look(place, colors[place]), list(of_key.get(variant, {}).values())
+                axis.plot([], [], label=name, **look)
+                mean = mean_over_seeds(each)
+                for line in each if mean is None or len(each) > 1 else ():
+                    axis.plot(*_thinned(*line), **look | ({} if mean is None else {"linewidth": 0.6, "alpha": 0.45}))
+                if mean is not None:
+                    axis.plot(*_thinned(*mean), **look)
             _finish_axis(axis, key, of_key, style)
         legend_above(figure, axes, style=style)
         seeds = {seed for of_key in curves.values() for lines in of_key.values() for seed in lines}
-        several = f"; a line a seed, {len(seeds)} seeds" if len(seeds) > 1 else f"; one line each, seed {min(seeds)}"
+        several = f"; mean of {len(seeds)} seeds; thin lines: each seed" if len(seeds) > 1 else f"; seed {min(seeds)}"
         measured = " and ".join(SHOWN[key] for key in curves)
-        caption = f"{measured[0].upper()}{measured[1:]} while training{several}. {about}"
+        caption = f"{measured[0].upper()}{measured[1:]} by iteration{several}. {about}"
         return finish(figure, caption, style)
+
+
+def mean_over_seeds(lines: Sequence[Line]) -> Line | None:
+    """The mean at the iterations that all lines have; none where they share no iteration, or there is no line."""
+    common = reduce(np.intersect1d, (iterations for iterations, _ in lines)) if lines else np.array([])
+    if not len(common):
+        return None
+    return common, np.mean([values[np.isin(iterations, common)] for iterations, values in lines], axis=0)
 
 
 def _finish_axis(axis: Axes, key: str, of_key: Mapping[str, Mapping[int, Line]], style: FigureStyle) -> None:

@@ -236,19 +236,23 @@ def _curves_csv(ground_truth: GroundTruth, runs: Sequence[RunMetrics], *, each: 
     return text.encode()
 
 
+def drawn_ious(ious: Floats) -> list[int]:
+    """Places of the IoUs whose curves are drawn: the lowest, 0.75 or what is nearest to it, and the highest."""
+    return sorted({0, int(np.abs(ious - MIDDLE_IOU).argmin()), len(ious) - 1})
+
+
 def precision_recall_figure(
     ground_truth: GroundTruth, settings: Settings, runs: Sequence[RunMetrics], style: FigureStyle = SCREEN
 ) -> Picture | None:
     """Precision against recall, the mean over classes: a panel an IoU (up to three of them), a line a run.
 
-    The IoUs are the lowest, 0.75 or what is nearest to it, and the highest; none where no class has an object.
+    None where no class has an object.
     """
     ious = runs[0].evaluation.ious
     curves = [mean_precision(one.evaluation) for one in runs]
     if np.isnan(curves[0]).all():
         return None
-    middle = int(np.abs(ious - MIDDLE_IOU).argmin())
-    places = sorted({0, middle, len(ious) - 1})
+    places = drawn_ious(ious)
     across = style.across()
     with drawing(style):
         height = 1.7 if style.narrow else 2.3

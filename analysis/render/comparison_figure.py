@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SPECIAL
@@ -41,6 +42,15 @@ def comparison_figure(
     Three panels, each with a scale of its own: AP (right of 0 is better), what is lost to each type of error, and to
     all FP or all FN (left of 0 is better). What is significant is filled.
     """
+    with drawing(style):
+        figure = new_figure(style.wide(6.0), 1.0)
+        if not draw_differences(figure, comparison, style):
+            return None
+        return finish(figure, _caption(ground_truth, comparison), style, formats)
+
+
+def draw_differences(figure: Figure, comparison: Comparison, style: FigureStyle = SCREEN) -> bool:
+    """Draw panels and legend and set the height of the figure; false, and an empty figure, without any number."""
     others = comparison.vs_baseline
     names = [number for number in comparison.numbers if number not in ERROR_TYPES]
     ap = ap_name(comparison.settings.iou)
@@ -51,22 +61,20 @@ def comparison_figure(
     )
     shown = [(keys, title) for keys, title in parts if any(_known(one, key) for one in others for key in keys)]
     if not shown:
-        return None
+        return False
     rows = [len(keys) * (len(others) + 1) for keys, _ in shown]
     everyone = [one.name for one in comparison.candidates]  # a run looks as in the figure of the errors
     colors = distinct_colors(len(everyone))
     looks = {name: (colors[at], MARKS[at % len(MARKS)]) for at, name in enumerate(everyone)}
-    with drawing(style):
-        height = ROW * (len(others) + 1) * sum(len(keys) for keys, _ in shown) + 0.42 * len(shown) + 0.4
-        height = min(max(height, 1.8), PAGE) if style.paper else max(height, 1.8)
-        figure = new_figure(style.wide(6.0), height)
-        axes = figure.subplots(len(shown), 1, height_ratios=rows, squeeze=False)[:, 0].tolist()
-        for axis, (keys, title) in zip(axes, shown, strict=True):
-            _panel(axis, keys, others, looks, style)
-            axis.set_title(title, fontsize=style.size(8.5), loc="left")
-        axes[-1].set_xlabel(f"difference to {label(comparison.baseline)} (points)", fontsize=style.size(8.5))
-        legend_above(figure, axes, style=style)
-        return finish(figure, _caption(ground_truth, comparison), style, formats)
+    height = ROW * (len(others) + 1) * sum(len(keys) for keys, _ in shown) + 0.42 * len(shown) + 0.4
+    figure.set_figheight(min(max(height, 1.8), PAGE) if style.paper else max(height, 1.8))
+    axes = figure.subplots(len(shown), 1, height_ratios=rows, squeeze=False)[:, 0].tolist()
+    for axis, (keys, title) in zip(axes, shown, strict=True):
+        _panel(axis, keys, others, looks, style)
+        axis.set_title(title, fontsize=style.size(8.5), loc="left")
+    axes[-1].set_xlabel(f"difference to {label(comparison.baseline)} (points)", fontsize=style.size(8.5))
+    legend_above(figure, axes, style=style)
+    return True
 
 
 def _panel(

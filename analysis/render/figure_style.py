@@ -151,11 +151,12 @@ def new_figure(width: float, height: float) -> "Figure":
 def finish(figure: "Figure", caption: str, style: FigureStyle = SCREEN, formats: Sequence[str] = FORMATS) -> Picture:
     """The picture in each format, with its caption below where the style has one; always in what a PDF says of it."""
     from analysis.render.fonts import stand_in
+    from analysis.render.takeaways import typeset
 
     caption = one_line(caption)
     if not style.paper:
         letters = int(figure.get_figwidth() / LETTER)
-        lines = textwrap.wrap(stand_in(caption), max(letters, 20))
+        lines = textwrap.wrap(stand_in(typeset(caption)), max(letters, 20))
         figure.set_figheight(figure.get_figheight() + 0.125 * (len(lines) - 1))
         shown = "\n".join(lines).replace("$", r"\$")
         figure.supxlabel(shown, fontsize=7, color="0.35", x=0.01, ha="left", linespacing=1.25)
@@ -223,9 +224,16 @@ def legend_columns(names: Sequence[str], width: float, most: int = 3, size: floa
 
     >>> legend_columns(["yolo", "vit"], 7.2), legend_columns(["x" * 40] * 3, 7.2), legend_columns(["x" * 90] * 3, 7.2)
     (2, 2, 1)
+    >>> legend_columns(["window", "hybrid (baseline)", "global"], 3.8)  # a column is as wide as its longest entry
+    3
     """
-    entry = 0.46 + 0.0079 * size * max(map(len, names), default=1)  # the mark and the letters
-    return max(1, min(len(names), most, int(width / entry)))
+
+    def needed(columns: int) -> float:
+        longest = (max(map(len, names[column::columns])) for column in range(columns))
+        return sum(0.46 + 0.0079 * size * letters for letters in longest)  # the mark and the letters
+
+    fitting = (columns for columns in range(min(len(names), most), 1, -1) if needed(columns) <= width)
+    return next(fitting, 1)
 
 
 def row_by_row(entries: Sequence[Any], columns: int) -> list[Any]:

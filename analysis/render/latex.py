@@ -51,7 +51,7 @@ HEAD_LINES = 4  # of the heads and rules of a tabular
 NOTE = 100  # letters of a line of a note
 COLUMN = 237.0  # points, of a page of two columns; a wider table stands over both
 TEXT = 345.0  # points, the narrowest text of common classes (article): what is wider is split
-DIGIT, NARROW = 4.7, 2.7  # points, in \small: of a digit, and of a point or a space
+DIGIT, NARROW, CAPITAL = 4.7, 2.7, 6.7  # points, in \small: of a digit, of a point or a space, of a capital
 WORDS = 0.92  # of the width of digits
 GAP, TIGHT = 8.0, 5.0  # points between two columns, and where a table fits the text by that alone
 WIDEST_TEXT = 150.0  # points of a column of words, above which it is broken into lines
@@ -116,7 +116,7 @@ def latex(table: Table) -> str:
     """
     places = [_placed(table, at) for at in columns_in_print(table)]
     tight = TEXT < _width(places) <= TEXT + len(places) * (GAP - TIGHT)
-    parts = [places] if tight else list(_parts(places, table.names))
+    parts = [places] if tight else _even_parts(places, table.names)
     star = "*" * (max(_width(part) for part in parts) > COLUMN)
     aligned = any(place.aligned for place in places)
     lines = [OTHER_LETTERS] * _has_other_letters(table)
@@ -161,9 +161,14 @@ def _floats(table: Table, parts: Sequence[list[_Place]]) -> Iterator[list[_Block
 
 
 def _pages(rows: _Rows, room: int) -> Iterator[_Rows]:
-    """Rows that stand in one tabular; a heading stays with what is below it."""
+    """Rows that stand in one tabular, all of about one length: whole groups if they fit, a heading with its rows."""
     while len(rows) > room:
-        end = room - 1 if isinstance(rows[room - 1][0], str) else room
+        even = -(-len(rows) // -(-len(rows) // room))  # with as many pages as it takes
+        begins = [at for at in range(1, room + 1) if rows[at][1]]
+        end = min(begins, key=lambda at: abs(at - even), default=even)
+        if end < even // 2:  # the first group alone is longer than a page
+            end = even
+        end -= isinstance(rows[end - 1][0], str)
         yield rows[:end]
         rows = rows[end:]
     if rows:
@@ -226,8 +231,8 @@ def _placed(table: Table, at: int) -> _Place:
 
 def _points(text: str) -> float:
     """About how wide a text is."""
-    narrow = sum(letter in " .,:;|!'()[]il" for letter in text)
-    return DIGIT * (len(text) - narrow) + NARROW * narrow
+    narrow, capitals = sum(letter in " .,:;|!'()[]il" for letter in text), sum(map(str.isupper, text))
+    return DIGIT * (len(text) - narrow - capitals) + NARROW * narrow + CAPITAL * capitals
 
 
 def _format(numbers: Sequence[re.Match[str]]) -> str:
@@ -301,8 +306,19 @@ def _width(part: Sequence[_Place]) -> float:
     return sum(place.width for place in part)
 
 
-def _parts(places: Sequence[_Place], names: int) -> Iterator[list[_Place]]:
-    """The columns in parts no wider than the text, the names of the rows in each; groups stay together if they can."""
+def _even_parts(places: Sequence[_Place], names: int) -> list[list[_Place]]:
+    """The fewest parts that fit the text, as even as can be."""
+    parts = list(_parts(places, names, TEXT))
+    for width in range(int(TEXT), 0, -5):
+        narrower = list(_parts(places, names, width))
+        if len(narrower) > len(parts):
+            break
+        parts = narrower
+    return parts
+
+
+def _parts(places: Sequence[_Place], names: int, room: float) -> Iterator[list[_Place]]:
+    """The columns in parts as wide as the room, the names of the rows in each; groups stay together if they fit."""
     naming, rest = list(places[:names]), list(places[names:])
     part = list(naming)
     for _, members in groupby(rest, key=lambda place: place.column.group):
@@ -315,7 +331,7 @@ def _parts(places: Sequence[_Place], names: int) -> Iterator[list[_Place]]:
         whole = [place for bundle in bundles for place in bundle]
         fits = _width([*naming, *whole]) <= TEXT
         for bundle in [whole] if fits else bundles:
-            if len(part) > names and _width([*part, *bundle]) > TEXT:
+            if len(part) > names and _width([*part, *bundle]) > room:
                 yield part
                 part = list(naming)
             part += bundle

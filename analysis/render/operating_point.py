@@ -18,7 +18,8 @@ from analysis.render.errors import error_column, read_facts
 from analysis.render.screen import NOTE, dimmed, fact_list
 from analysis.render.table import Cell, Column, Table, Value, best
 from analysis.render.takeaways import settings_sentence, source_sentence
-from analysis.stats.intervals import Difference, Interval
+from analysis.stats.compare import FEWEST_OF_CATEGORY
+from analysis.stats.intervals import SIGNIFICANCE, Difference, Interval
 from analysis.stats.operating_point import FOLDS, RATES, OperatingPoint, RunAtThreshold, f1_differences, rates_of
 
 BACKGROUND = "(background)"
@@ -110,11 +111,12 @@ def classes_table(ground_truth: GroundTruth, runs: Sequence[RunAtThreshold], mos
     heads = [Column("class", kind="text"), *map(Column, ("objects", "TP", "FP", "FN"))]
     heads += [Column(RATE_HEADS[rate], precision=3, key=rate) for rate in RATES[:3]]
     heads += [Column(head, precision=3) for head in ("own threshold", "F1 at own threshold")] * own
-    names, rows = ground_truth.category_name, []
+    names, rows, without_interval = ground_truth.category_name, [], False
     for run in runs:
         classes, thresholds = run.point.classes, run.point.class_thresholds
         counts = classes.counts
         order = class_order(counts)[:most]
+        without_interval |= run.point.resamples > 0 and bool(np.isnan(classes.low["recall"][order]).any())
         for c in order.tolist():
             rates = (float(getattr(counts, rate)[c]) for rate in RATES[:3])
             cells: list[Value] = [run.name, names[c], int(counts.objects[c]), int(counts.right[c])]
@@ -133,6 +135,8 @@ def classes_table(ground_truth: GroundTruth, runs: Sequence[RunAtThreshold], mos
             f"The {most} of {known:,} classes with the most false positives and missed objects; --all shows all "
             "classes."
         )
+    if without_interval:
+        notes.append(f"Classes without intervals have objects in fewer than {FEWEST_OF_CATEGORY} images.")
     if own:
         notes.append(f"own threshold: chosen for this class alone, and the F1 at it ({OPTIMISTIC}).")
     table = Table(
@@ -340,12 +344,8 @@ def takeaways(runs: Sequence[RunAtThreshold]) -> list[str]:
     for point in points:
         if point.criterion.kind == "f1" and point.fold_thresholds:
             gap = float(point.in_sample.f1) - point.rates["f1"].value
-            chosen = sorted(one for one in point.fold_thresholds if one is not None)
-            spread = (
-                f"thresholds of the five parts: {score_text(chosen[0])} to {score_text(chosen[-1])}"
-                if chosen
-                else "no part has a threshold"
-            )
+            chosen = fold_range(point)
+            spread = f"thresholds of the five parts: {chosen}" if chosen else "no part has a threshold"
             sentences.append(
                 f"{point.name}: F1 is {gap:.3f} higher if evaluated on the images used to choose the threshold; "
                 f"{spread}"
@@ -361,6 +361,12 @@ def takeaways(runs: Sequence[RunAtThreshold]) -> list[str]:
     return sentences
 
 
+def fold_range(point: OperatingPoint) -> str:
+    """From the lowest to the highest threshold that parts of the images choose; empty where none does."""
+    chosen = sorted(one for one in point.fold_thresholds if one is not None)
+    return f"{score_text(chosen[0])} to {score_text(chosen[-1])}" if chosen else ""
+
+
 def _f1_sentences(points: Sequence[OperatingPoint]) -> list[str]:
     """Each run against the first, at its own threshold."""
     if not points:
@@ -374,21 +380,34 @@ def difference_text(one: Difference) -> str:
     """A difference of rates with its interval, and whether it is more than noise."""
     if one.low != one.low:
         return rate_text(one, sign=True)
-    p = one.p_adjusted if one.p_adjusted == one.p_adjusted else one.p
-    verdict = "significant" if p <= 0.05 else "not significant"
-    return f"{rate_text(one, sign=True)}, {verdict}"
+    return f"{rate_text(one, sign=True)}, {'significant' if is_significant(one) else 'not significant'}"
+
+
+def is_significant(one: Difference) -> bool:
+    """At 5 %, after Holm's correction where there are several runs."""
+    return (one.p_adjusted if one.p_adjusted == one.p_adjusted else one.p) <= SIGNIFICANCE
 
 
 def confusion_sentence(run: RunAtThreshold) -> str:
     """Of what is wrong, how much is of another class and how much of the background."""
-    matrix = run.shown.confusion
-    right = int(matrix[:-1, :-1].trace())
-    other = int(matrix[:-1, :-1].sum()) - right
-    shown, wrong, missed = int(matrix[:, :-1].sum()), int(matrix[-1, :-1].sum()), int(matrix[:-1, -1].sum())
+    shown, right, other, wrong, missed = confusion_counts(run).values()
     return (
         f"{shown:,} detections: {right:,} correct, {other:,} on an object of another class, {wrong:,} on no unmatched "
         f"object; {missed:,} objects without a detection"
     )
+
+
+def confusion_counts(run: RunAtThreshold) -> dict[str, int]:
+    """How many detections there are, how many of them are correct and wrong in which way, and unmatched objects."""
+    matrix = run.shown.confusion
+    right = int(matrix[:-1, :-1].trace())
+    return {
+        "detections": int(matrix[:, :-1].sum()),
+        "correct": right,
+        "on an object of another class": int(matrix[:-1, :-1].sum()) - right,
+        "on no unmatched object": int(matrix[-1, :-1].sum()),
+        "objects without a detection": int(matrix[:-1, -1].sum()),
+    }
 
 
 def curve_columns(run: RunAtThreshold) -> dict[str, Floats]:

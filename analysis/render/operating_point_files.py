@@ -41,7 +41,8 @@ from analysis.render.operating_point import (
 from analysis.render.plots import (
     distinct_labels,
     heat_map,
-    is_first_in_row,
+    label,
+    name_classes,
     panel_rows,
     panel_title,
     plain_axis,
@@ -246,8 +247,6 @@ def curves_figure(
             axis.set_ylim(-0.02, 1.02)
             if panel >= len(rates) - across:
                 axis.set_xlabel("score threshold")
-            if is_first_in_row(panel, len(rates), across):
-                axis.set_ylabel("share")
             plain_axis(axis, style)
         legend_above(figure, axes, style=style)
         caption = (
@@ -265,27 +264,26 @@ def confusion_figure(
     names = [*ground_truth.category_name, BACKGROUND]
     across = 1 if style.narrow else 2
     rows = panel_rows(len(runs), across)
-    most = style.that_fit(8 if style.narrow else MOST_CONFUSED, rows, 0.27, 1.2)
+    most = style.that_fit(8 if style.narrow else MOST_CONFUSED, rows, 0.27, 0.62 + 0.9 / rows)
     shown = _shown_classes([run.shown.confusion for run in runs], most)
     if not len(shown):
         return None
     places = np.append(shown, len(names) - 1)
     labels = distinct_labels([names[c] for c in places], 16)
-    side = 0.9 + 0.27 * len(places)
+    side = 0.3 + 0.27 * len(places)
     columns = min(len(runs), across)
     with drawing(style):
-        figure = new_figure(style.wide(max(side * columns, 4.0)), side * rows + 0.3)
-        for axis, run in zip(split_panels(figure, len(runs), across), runs, strict=True):
+        figure = new_figure(style.wide(max(side * columns + 1.0, 4.0)), side * rows + 1.1)
+        for place, (axis, run) in enumerate(zip(split_panels(figure, len(runs), across), runs, strict=True)):
             matrix = run.shown.confusion
             total = np.maximum(matrix.sum(axis=1), 1)
             part = matrix[np.ix_(places, places)]
             words = [[f"{count:,}" if count else "" for count in row] for row in part.tolist()]
             words[-1][-1] = ""
             heat_map(axis, part / total[places][:, None], words, labels, labels, style)
-            axis.tick_params(axis="x", rotation=90)
-            axis.set_xlabel("predicted as", fontsize=style.size(8))
-            axis.set_ylabel("true class", fontsize=style.size(8))
-            panel_title(axis, f"{run.name}, threshold {score_text(run.point.threshold)}", style)
+            name_classes(axis, place, len(runs), across, style)
+            threshold = f" (threshold {score_text(run.point.threshold)})"
+            axis.set_title(label(run.name, 20) + threshold, fontsize=style.size(9), loc="left")
         caption = (
             "Number of detections at or above the threshold, by the class of their object (rows) and the predicted "
             "class (columns), shaded by the share of the row. Last row: detections on no unmatched object; last "

@@ -87,7 +87,8 @@ def errors_figure(
     labels = [f"{name}  ({ap} {score})" for name, score in zip(names, scores, strict=True)]
     values = np.array([[run.breakdown.delta_ap[error] for error in ERROR_TYPES] for run in runs])
     limits = None
-    caption = f"{ap} to gain by fixing one type of error alone, in points; on the right all FP or all FN."
+    caption = f"{ap} to gain by fixing one type of error alone, in points; on the right all FP or all FN. "
+    caption += types_sentence(settings.iou_type)
     if measured:
         limits = np.array([[(known[run.name][e].low, known[run.name][e].high) for e in ERROR_TYPES] for run in runs])
         caption += f" Lines: 95 % intervals, {resampled_sentence(measured)}."
@@ -96,6 +97,16 @@ def errors_figure(
         numbers = has_room_for_numbers(len(runs), style) and not measured
         error_bars(figure, labels, values, ap, limits=limits, numbers=numbers, style=style)
         return finish(figure, f"{caption} {source_sentence(ground_truth, settings)}", style, formats)
+
+
+def types_sentence(iou_type: str) -> str:
+    """What the labels of the bars are short for.
+
+    >>> types_sentence("bbox")[:82]
+    'cls: wrong category; loc: box overlaps too little; both: wrong category and too li'
+    """
+    meanings = {error: ERROR_TYPES[error].described(iou_type).rpartition(": ")[2] for error in ERRORS}
+    return f"{'; '.join(f'{error}: {meaning}' for error, meaning in meanings.items())}."
 
 
 def has_room_for_numbers(runs: int, style: FigureStyle) -> bool:
@@ -139,8 +150,9 @@ def error_bars(
         drawn = np.append(values, [] if lines is None else lines)
         lowest, highest = float(np.nanmin(drawn)), float(np.nanmax(drawn))
         axis.set_ylim(bottom=min(0.0, lowest * 1.1), top=max(highest * (1.14 if numbers else 1.05), 0.1))
-        if lowest < 0:
-            axis.axhline(0, color="0.5", lw=0.8)
+        if lowest < 0:  # the bars stand on 0, not on the lower edge
+            axis.axhline(0, color="0.8", lw=0.8)
+            axis.spines["bottom"].set_visible(False)
         axis.set_title(title, fontsize=style.size(9), loc="left")
         for container in axis.containers if numbers else ():
             axis.bar_label(container, fmt="%.1f", fontsize=style.size(7), padding=1)
@@ -165,7 +177,7 @@ def bars(
         at = np.arange(len(groups)) + (place - (len(names) - 1) / 2) * each
         axis.bar(at, values[place], each, label=name, **bar_look(place, color, style))
         if limits is not None:
-            interval_lines(axis, at.tolist(), limits[place], cap=min(4.0, 20 * each))
+            interval_lines(axis, at.tolist(), limits[place], cap=min(4.0, (10 if style.narrow else 20) * each))
     axis.set_xticks(np.arange(len(groups)), list(groups))
     axis.set_xlim(-0.5, len(groups) - 0.5)
     plain_axis(axis, style=style)
@@ -198,6 +210,11 @@ def is_first_in_row(place: int, count: int, across: int) -> bool:
     return place % -(-count // panel_rows(count, across)) == 0
 
 
+def is_last_in_column(place: int, count: int, across: int) -> bool:
+    """Whether no panel of :func:`split_panels` stands below one."""
+    return place + -(-count // panel_rows(count, across)) >= count
+
+
 def panel_title(axis: Axes, name: str, style: FigureStyle = SCREEN, **options: Any) -> None:
     """A name over a panel, shortened to its width."""
     axis.set_title(label(name, LONGEST_TITLE), fontsize=style.size(9), loc="left", **options)
@@ -211,6 +228,17 @@ def plain_axis(axis: Axes, style: FigureStyle = SCREEN, **ticks: Any) -> None:
     axis.tick_params(**{"labelsize": style.size(8), **ticks})
     axis.xaxis.label.set_fontsize(style.size(8.5))
     axis.yaxis.label.set_fontsize(style.size(8.5))
+
+
+def ink_on(color: tuple[float, float, float]) -> str:
+    """White or black, whichever stands out more from a colour by WCAG's relative luminance: always by 4.5 to 1.
+
+    >>> ink_on((0.0, 0.45, 0.70)), ink_on((0.45, 0.68, 0.83))
+    ('white', 'black')
+    """
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in color]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else "black"
 
 
 def heat_map(
@@ -227,7 +255,9 @@ def heat_map(
     axis.pcolormesh(np.arange(width + 1), np.arange(height + 1), shade, cmap=colors, vmin=0, vmax=1, lw=0.6, ec="white")
     for row, cells in enumerate(words):
         for column, word in enumerate(cells):
-            ink = "white" if shade[row, column] > 0.55 else "0.15"
+            ground = shade[row, column]
+            zero = not (np.isnan(ground) or word.strip("0."))  # zeros stand back
+            ink = "0.45" if zero else "black" if np.isnan(ground) else ink_on(colors(ground)[:3])
             text = axis.text(
                 column + 0.5, row + 0.5, word, ha="center", va="center", fontsize=style.size(6.5), color=ink
             )
@@ -238,3 +268,15 @@ def heat_map(
     axis.tick_params(labelsize=style.size(7.5), length=0)
     axis.grid(visible=False)
     sns.despine(ax=axis, left=True, bottom=True)
+
+
+def name_classes(axis: Axes, place: int, count: int, across: int, style: FigureStyle = SCREEN) -> None:
+    """What the rows and columns of a confusion matrix are, on the left and below the last of a column of panels.
+
+    All panels show the same classes.
+    """
+    first, last = is_first_in_row(place, count, across), is_last_in_column(place, count, across)
+    axis.tick_params(axis="x", rotation=90)
+    axis.tick_params(labelleft=first, labelbottom=last)
+    axis.set_ylabel("true class" if first else "", fontsize=style.size(8))
+    axis.set_xlabel("predicted as" if last else "", fontsize=style.size(8))

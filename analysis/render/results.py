@@ -5,7 +5,7 @@ Each kind of result has one entry for each of the four; a frame holds raw values
 
 import html as markup
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import singledispatch
 from typing import Any
 
@@ -25,10 +25,23 @@ from analysis.evaluation.slices import object_crowding
 from analysis.evaluation.tide import Breakdown
 from analysis.evaluation.voc import VocAP
 from analysis.exceptions import BadInput
-from analysis.render.average_precision_files import mean_precision
+from analysis.render.average_precision_files import drawn_ious, mean_precision
+from analysis.render.comparison_figure import draw_differences
+from analysis.render.figure_style import (
+    MARKS,
+    SCREEN,
+    WIDTH,
+    bar_look,
+    distinct_colors,
+    drawing,
+    legend_above,
+    line_look,
+)
 from analysis.render.files import detections_frame, objects_frame
-from analysis.render.operating_point import curve_columns
+from analysis.render.fonts import choose_fonts
+from analysis.render.operating_point import curve_columns, score_text
 from analysis.render.operating_point_files import class_records, confusion_records
+from analysis.render.plots import distinct_labels, error_bars, heat_map, plain_axis
 from analysis.render.slices import slice_tables
 from analysis.render.table import records
 from analysis.stats.compare import Comparison
@@ -59,9 +72,11 @@ def frame(result: Any, by: str) -> pd.DataFrame:
 def figure(result: Any, by: str) -> Figure:
     """A figure of a result; see `Presentable.plot`."""
     draw = _chosen(figures(result), result, by)
-    made = NotebookFigure(figsize=(7.2, 3.2), layout="constrained")
+    made = NotebookFigure(figsize=(WIDTH, 3.2), layout="constrained")
     FigureCanvasAgg(made)
-    draw(made)
+    with drawing():
+        draw(made)
+    choose_fonts(made)
     return made
 
 
@@ -143,8 +158,10 @@ def _classes_frame(breakdown: Breakdown) -> pd.DataFrame:
 
 @figures.register
 def _(result: Breakdown) -> Figures:
+    ap = ap_name(result.settings.iou)
+    gains = np.array([[result.delta_ap[error] for error in ERROR_TYPES]])
     return {
-        "error": lambda figure: _bars(figure, _errors_frame(result)["delta_ap"], _to_gain(result)),
+        "error": lambda figure: _errors(figure, f"{ap} {result.ap:.1f}", gains, ap),
         "class": lambda figure: _heat_map(figure, _classes_frame(result)[list(ERRORS)], _to_gain(result)),
     }
 
@@ -222,11 +239,11 @@ def _ap_along_iou(evaluation: Evaluation) -> Floats:
 def _(result: Evaluation) -> Figures:
     def curves(figure: Figure) -> None:
         axis = _axis(figure)
-        for iou, precision in zip(result.ious, mean_precision(result), strict=True):
-            if len(result.ious) < 4 or round(iou * 100) % 25 == 0:
-                axis.plot(COCO_RECALLS, precision, label=f"IoU {iou:g}")
+        precision = mean_precision(result)
+        shown = drawn_ious(result.ious)
+        _lines(axis, {f"IoU {result.ious[place]:g}": (COCO_RECALLS, precision[place]) for place in shown})
         axis.set(xlabel="recall", ylabel="precision, mean over classes", xlim=(0, 1), ylim=(0, 1.02))
-        axis.legend(frameon=False)
+        legend_above(figure, [axis])
 
     return {"metric": curves, "iou": lambda figure: _line(figure, frame(result, "iou")["AP"], "AP (points)")}
 
@@ -318,19 +335,8 @@ def _class_differences(comparison: Comparison) -> pd.DataFrame:
 @figures.register
 def _(result: Comparison) -> Figures:
     def intervals(figure: Figure) -> None:
-        axis = _axis(figure)
-        figure.set_figheight(1.2 + 0.16 * len(result.numbers) * len(result.vs_baseline))
-        places = np.arange(len(result.numbers))[::-1]
-        for number, one in enumerate(result.vs_baseline):
-            found = [one.differences[name] for name in result.numbers]
-            at = places - 0.6 * (number + 1) / (len(result.vs_baseline) + 1) + 0.3
-            (points,) = axis.plot([each.value for each in found], at, "o", label=one.name, ms=5)
-            axis.hlines(at, [each.low for each in found], [each.high for each in found], color=points.get_color())
-        axis.axvline(0, color="0.4", lw=0.8)
-        labels = [ERROR_TYPES[name].label if name in ERROR_TYPES else name for name in result.numbers]
-        axis.set_yticks(places, labels)
-        axis.set_xlabel(f"difference to {result.baseline} (points), 95 % interval")
-        axis.legend(frameon=False)
+        if not draw_differences(figure, result):
+            _axis(figure).text(0.5, 0.5, "nothing to compare", ha="center", va="center")
 
     return {"number": intervals}
 
@@ -363,12 +369,12 @@ def _(result: RunAtThreshold) -> Frames:
 def _(result: RunAtThreshold) -> Figures:
     def curves(figure: Figure) -> None:
         axis, columns = _axis(figure), curve_columns(result)
-        for rate, name in RATES.items():
-            axis.plot(columns["score"], columns[rate], label=name)
-        if result.point.threshold is not None:
-            axis.axvline(result.point.threshold, color="0.4", lw=0.8)
+        _lines(axis, {name: (columns["score"], columns[rate]) for rate, name in RATES.items()})
+        threshold = result.point.threshold
+        if threshold is not None:
+            axis.axvline(threshold, color="0.4", lw=0.8, label=f"threshold {score_text(threshold)}")
         axis.set(xlabel="score threshold", ylim=(0, 1.02))
-        axis.legend(frameon=False)
+        legend_above(figure, [axis])
 
     return {"rate": curves}
 
@@ -378,51 +384,51 @@ def _(result: RunAtThreshold) -> Figures:
 
 def _axis(figure: Figure) -> Axes:
     axis = figure.add_subplot()
-    axis.spines[["top", "right"]].set_visible(False)
+    plain_axis(axis)
     return axis
 
 
-def _bars(figure: Figure, values: pd.Series, label: str) -> None:
-    axis = _axis(figure)
-    names = [ERROR_TYPES[str(name)].label for name in values.index]
-    colours = ["C0" if name in ERRORS else "0.6" for name in values.index]
-    axis.bar_label(axis.bar(names, values, color=colours), fmt="%.1f", fontsize=8)
-    axis.set_ylabel(label)
+def _errors(figure: Figure, label: str, gains: Floats, ap: str) -> None:
+    error_bars(figure, [label], gains, ap, numbers=True)
 
 
 def _heat_map(figure: Figure, frame: pd.DataFrame, label: str) -> None:
     """Rows with most in a single column first; what each column holds does not add up, so it is not stacked."""
     shown = frame.loc[frame.max(axis=1).sort_values(ascending=False).index].head(MOST_ROWS)
-    figure.set_figheight(1.0 + 0.24 * max(len(shown), 1))
-    axis, values = _axis(figure), shown.to_numpy()
+    figure.set_figheight(0.7 + 0.2 * max(len(shown), 1))
+    axis, values = _axis(figure), shown.to_numpy(dtype=np.float64)
     if not len(shown):
         axis.text(0.5, 0.5, "no class has objects", ha="center", va="center")
         return
-    axis.imshow(values, cmap="Blues", aspect="auto", vmin=0)
-    for (row, column), value in np.ndenumerate(values):
-        ink = "white" if value > 0.6 * values.max() else "0.15"
-        axis.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=7, color=ink)
-    axis.set_xticks(np.arange(shown.shape[1]), [str(name) for name in shown.columns])
-    _name_rows(axis, shown)
+    words = [[f"{value:.1f}" for value in row] for row in values.tolist()]
+    heat_map(axis, values / max(values.max(), 1e-9), words, list(map(str, shown.columns)), _names(shown))
+    axis.xaxis.tick_top()
     axis.set_xlabel(label)
 
 
 def _row_bars(figure: Figure, values: pd.Series, label: str) -> None:
     """A bar a row, the longest first."""
     shown = values.sort_values(ascending=False).head(MOST_ROWS)
-    figure.set_figheight(1.0 + 0.22 * len(shown))
+    figure.set_figheight(0.9 + 0.2 * len(shown))
     axis = _axis(figure)
-    axis.barh(np.arange(len(shown)), shown)
-    axis.invert_yaxis()
-    _name_rows(axis, shown)
+    axis.barh(np.arange(len(shown)), shown, **bar_look(0, distinct_colors(1)[0], SCREEN))
+    axis.grid(visible=False, axis="y")
+    axis.grid(visible=True, axis="x")
+    axis.set_ylim(max(len(shown), 1) - 0.5, -0.5)
+    axis.set_yticks(np.arange(len(shown)), _names(shown))
     axis.set_xlabel(label)
 
 
-def _name_rows(axis: Axes, shown: pd.DataFrame | pd.Series) -> None:
-    axis.set_yticks(np.arange(len(shown)), [str(name) for name in shown.index], parse_math=False)
+def _names(shown: pd.DataFrame | pd.Series) -> list[str]:
+    return distinct_labels([str(name) for name in shown.index], 32)
+
+
+def _lines(axis: Axes, lines: Mapping[str, tuple[Floats, Floats]]) -> None:
+    for place, (color, (name, (x, y))) in enumerate(zip(distinct_colors(len(lines)), lines.items(), strict=True)):
+        axis.plot(x, y, label=name, **line_look(place, color))
 
 
 def _line(figure: Figure, values: pd.Series, label: str) -> None:
     axis = _axis(figure)
-    axis.plot(values.index, values, "o-")
+    axis.plot(values.index, values, marker=MARKS[0], ms=4, **line_look(0, distinct_colors(1)[0]))
     axis.set(xlabel=str(values.index.name), ylabel=label)

@@ -36,7 +36,9 @@ from analysis.render.plots import (
     distinct_labels,
     heat_map,
     is_first_in_row,
+    is_last_in_column,
     label,
+    name_classes,
     panel_rows,
     panel_title,
     plain_axis,
@@ -155,7 +157,7 @@ def _thresholds(runs: Sequence[tuple[str, IouErrors]], style: FigureStyle) -> Dr
     if style.narrow:
         layout: Any = [["AP", "AP"], *([a, b] for a, b in zip(ERRORS[::2], ERRORS[1::2], strict=True))]
         options: dict[str, Any] = {"height_ratios": [1.5, 1, 1, 1]}
-        figure, bottom = new_figure(style.wide(), 4.6), ERRORS[-2:]
+        figure, bottom = new_figure(style.wide(), 4.8), ("AP", *ERRORS[-2:])  # the panel of AP is wider than the rest
     else:
         layout = [["AP", *ERRORS[:3]], ["AP", *ERRORS[3:]]]
         options = {"width_ratios": [1.5, 1, 1, 1]}
@@ -169,15 +171,14 @@ def _thresholds(runs: Sequence[tuple[str, IouErrors]], style: FigureStyle) -> Dr
             look = line_look(number, colors[number]) | {"linewidth": 1.1}
             marker = MARKS[number % len(MARKS)]
             axis.plot(ious.ious, values, label=f"{run}  (mean AP {ious.mean_ap:.1f})", marker=marker, ms=3, **look)
-        title = "AP (points)" if name == "AP" else name if style.narrow else f"{name} (points to gain)"
-        panel_title(axis, title, style)
+        panel_title(axis, "AP (points)" if name == "AP" else f"{name} (points to gain)", style)
         low, high = axis.get_ylim()
         axis.set_ylim(0 if low > -0.1 * high else low, high)
         axis.set_xticks([0.5, 0.6, 0.7, 0.8, 0.9], [".5", ".6", ".7", ".8", ".9"])
         plain_axis(axis, style, labelsize=style.size(7.5), labelbottom=name in bottom)
     legend_above(figure, [axes["AP"]], style=style)
     threshold = iou_name(runs[0][1].settings.iou_type)
-    for name in bottom:
+    for name in bottom[-2 if style.narrow else 0 :]:
         axes[name].set_xlabel(threshold)
     return figure, (
         f"AP, and the points of it to gain by fixing one type of error alone, at each {threshold} threshold."
@@ -208,6 +209,7 @@ def _crowding(runs: Sequence[tuple[str, CrowdingBins]], style: FigureStyle) -> D
         axis.set_ylim(0, 112)
         axis.set_yticks([0, 25, 50, 75, 100])
         axis.set_ylabel("objects (%)" if is_first_in_row(place, len(runs), across) else "")
+        axis.set_xlabel("crowding (box IoU)" if is_last_in_column(place, len(runs), across) else "")
         panel_title(axis, run, style)
         plain_axis(axis, style, labelsize=style.size(7.5))
     legend_above(figure, [panels[0]], style=style)
@@ -223,25 +225,24 @@ def _confusion(
     """Points of ``ap`` to gain between the classes of the costliest pairs, shaded by the costliest of all runs."""
     across = 1 if style.narrow else 2
     columns, rows = min(len(runs), across), panel_rows(len(runs), across)
-    most_shown = style.that_fit(8 if style.narrow else MOST_CONFUSED, rows, 0.25, 0.9)
+    most_shown = style.that_fit(8 if style.narrow else MOST_CONFUSED, rows, 0.25, 0.35 + 0.75 / rows)
     shown = concerned([confusion for _, confusion in runs], most_shown)
     if not len(shown):
         return None
     names = distinct_labels([categories[c] for c in shown], 16)
-    side = 0.9 + 0.25 * len(shown)
-    figure = new_figure(style.wide(max(side * columns, 4.0)), side * rows + 0.3)
+    side = 0.3 + 0.25 * len(shown)
+    figure = new_figure(style.wide(max(side * columns + 1.0, 4.0)), side * rows + 1.0)
     among = [confusion.among(shown) for _, confusion in runs]
     most = max(max(float(costs.max()) for costs, _ in among), 1e-9)
-    for axis, (run, _), (costs, counts) in zip(split_panels(figure, len(runs), across), runs, among, strict=True):
+    panels = split_panels(figure, len(runs), across)
+    for place, (axis, (run, _), (costs, counts)) in enumerate(zip(panels, runs, among, strict=True)):
         np.fill_diagonal(counts, 0)
         words = [
             [points_text(cost) if count else "" for cost, count in zip(*row, strict=True)]
             for row in zip(costs.tolist(), counts.tolist(), strict=True)
         ]
         heat_map(axis, np.maximum(costs, 0) / most, words, names, names, style)
-        axis.tick_params(axis="x", rotation=90)
-        axis.set_xlabel("predicted as", fontsize=style.size(8))
-        axis.set_ylabel("true class", fontsize=style.size(8))
+        name_classes(axis, place, len(runs), across, style)
         panel_title(axis, run, style)
     return figure, (
         f"Points of {ap} to gain if the objects of one class (rows) were not predicted as another (columns). An empty "

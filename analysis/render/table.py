@@ -30,6 +30,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -276,14 +277,16 @@ class Table:
 
 
 def grouped_rows(table: Table) -> Iterator[tuple[tuple[Cell, ...] | str, bool, bool]]:
-    """Each row as cells or heading, whether it begins a new group, and whether its first value is that of the last."""
-    before: Value = None
+    """Each row as cells or heading, whether it begins a new group, and whether its first value is that of the last.
+
+    Where every group is a single row, there are no groups.
+    """
+    firsts = [None if isinstance(row, str) else row[0] for row in table.rows]
+    grouped = table.grouped and any(first == before for before, first in pairwise(firsts))
     for number, row in enumerate(table.rows):
-        first = None if isinstance(row, str) else row[0]
-        repeated = table.grouped and number > 0 and first == before
+        repeated = grouped and number > 0 and firsts[number] == firsts[number - 1]
         cells = row if isinstance(row, str) else tuple(map(Cell.of, row))
-        yield cells, table.grouped and number > 0 and not repeated, repeated
-        before = first
+        yield cells, grouped and number > 0 and not repeated, repeated
 
 
 def best(values: Sequence[float | None], column: Column, *, low: bool = False) -> list[Value]:

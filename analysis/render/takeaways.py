@@ -1,5 +1,6 @@
 """What a person should take away from the numbers, as sentences: slices of a run, a comparison of runs, settings."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -163,7 +164,7 @@ def _difference_takeaway(comparison: Comparison, one: VsBaseline) -> str:
             f"{one.name} and {comparison.baseline}: no difference is significant, {scope(one)}; {label} "
             f"{interval_text(shown, sign=True)}{_before_correction(one)}."
         )
-    also = [f"{key.upper()} {interval_text(differences[key], sign=True)}" for key in whole if causes or scores]
+    also = [f"{_label(key)} {interval_text(differences[key], sign=True)}" for key in whole if causes or scores]
     rest = f" ({', '.join(also)})" if also else ""
     if len(significant) < len(differences):
         rest += "; no other difference is significant"
@@ -173,7 +174,14 @@ def _difference_takeaway(comparison: Comparison, one: VsBaseline) -> str:
 def _before_correction(one: VsBaseline) -> str:
     """The numbers whose interval leaves out 0 although Holm's correction takes them for noise."""
     keys = [key for key, difference in one.differences.items() if difference.p <= SIGNIFICANCE]
-    return f"; before the correction for multiple tests, p <= 0.05 for {_listed(keys)}" if keys else ""
+    return (
+        f"; before the correction for multiple tests, p <= 0.05 for {_listed(list(map(_label, keys)))}" if keys else ""
+    )
+
+
+def _label(key: str) -> str:
+    """A number as it is printed: FN, AP50."""
+    return ERROR_TYPES[key].label if key in ERROR_TYPES else key
 
 
 def _more(difference: Difference) -> str:
@@ -280,3 +288,14 @@ def image_name(ground_truth: GroundTruth, image: int) -> str:
 
 def _listed(parts: Sequence[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def typeset(text: str) -> str:
+    r"""Text of a terminal with the signs of a printed page; a number stays on the line of its unit.
+
+    >>> typeset("correct at IoU >= 0.5; p <= 0.05; up to 32 x 32 pixels; 95 %")
+    'correct at IoU ≥\xa00.5; p ≤\xa00.05; up to 32\xa0×\xa032 pixels; 95\xa0%'
+    """
+    text = re.sub(r"\b(IoU|p) ([<>])= (?=\d)", lambda found: f"{found[1]} {'≤≥'[found[2] == '>']}\xa0", text)
+    text = re.sub(r"(\d) x (\d+)(?= pixels)", "\\1\xa0×\xa0\\2", text)
+    return re.sub(r"(\d) %", "\\1\xa0%", text)

@@ -29,6 +29,7 @@ from analysis.report.page import Section
 from analysis.report.report_data import ReportData, RunData
 
 MOST_ROWS = 200  # classes in a table
+LONG = 20  # classes, from which their tables can be searched
 MATRIX_SIDE = 16  # classes in a confusion matrix
 MOST_PAIRS = 12  # confused pairs listed
 
@@ -58,6 +59,18 @@ def per_class(data: ReportData, examples: Examples) -> Section:
     if without:
         have = "1 class has" if without == 1 else f"{without:,} classes have"
         parts.append(note(f"{have} no object in this ground truth, so no AP."))
+    if len(known) >= LONG:
+        field = tag("input", type="search", id="find-class", autocomplete="off")
+        parts.append(
+            tag(
+                "div",
+                tag("label", tag("span", "Find a class"), field),
+                tag("span", "", id="found-classes", role="status"),
+                class_="choice",
+                id="find-choice",
+                hidden=True,
+            )
+        )
     return Section("classes", "Classes", "AP and errors by class", join([*parts, tabs("classes", panels)]))
 
 

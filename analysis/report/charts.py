@@ -152,7 +152,7 @@ def curves(
     grid += [
         *(tag("text", f"{tick:g}", x=across(tick), y=HEIGHT - BOTTOM + 17, class_="tick middle") for tick in x_ticks),
         tag("text", x_title, x=LEFT + inner_width / 2, y=HEIGHT - 5, class_="axis middle"),
-        tag("text", y_title, x=LEFT - 40, y=TOP + inner_height / 2, class_="axis middle turned"),
+        tag("text", y_title, x=LEFT - 43, y=TOP + inner_height / 2, class_="axis middle turned"),
     ]
     drawn, marks = [], []
     for number, line in enumerate(lines):

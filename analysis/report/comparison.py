@@ -1,10 +1,12 @@
 """The section that holds every other run against the baseline: differences, their significance, how objects moved."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SPECIAL
 from analysis.evaluation.settings import ap_name
 from analysis.render.comparison import (
     categories_table,
@@ -21,9 +23,11 @@ from analysis.render.takeaways import (
     resampled_sentence,
     scope_sentence,
     transition_takeaways,
+    typeset,
 )
 from analysis.report.charts import Scale, estimate_line, run_class
 from analysis.report.components import (
+    apart,
     chart_column,
     limits,
     note,
@@ -50,16 +54,13 @@ def against_baseline(data: ReportData) -> list[Section]:
     takeaways = dict(zip(resampled, comparison_takeaways(found), strict=True)) if found else {}
     others = [place for place in range(len(data.runs)) if place != data.baseline]
     differences = {place: _differences(data, place, resampled.get(data.names[place])) for place in others}
-    known = [number for numbers in differences.values() for number in numbers.values()]
-    # One scale for all panels, so that they can be held against each other.
-    reach = max((abs(end) for one in known for end in limits(one) or (one.value,)), default=1.0)
-    scale = Scale(-reach, reach) if reach > 0 else Scale(-1.0, 1.0)
+    scales = _scales(list(differences.values()))
     panels: dict[Child, Markup] = {}
     for place, numbers in differences.items():
         name = data.names[place]
-        parts = [_differences_table(data, place, numbers, scale)]
+        parts = [_differences_table(data, place, numbers, scales)]
         if name in resampled:
-            verdict = tag("p", takeaways[name], class_="verdict")
+            verdict = tag("p", typeset(takeaways[name]), class_="verdict")
             parts = [verdict, *parts, _categories(data, resampled[name])]
         parts.append(_transitions(data, name, transitions_between(base.outcomes, data.runs[place].outcomes)))
         panels[run_name(place, name)] = join(parts)
@@ -80,7 +81,21 @@ def _explained(data: ReportData) -> list[Markup]:
         f"{sentence(resampled_sentence(found))} Lines: 95 % intervals of the differences. {scope_sentence(found)} "
         f"{p_sentence(found)}"
     )
-    return [tag("p", text), *(note(sentence(caution)) for caution in found.cautions)]
+    return [tag("p", typeset(text)), *(note(sentence(caution)) for caution in found.cautions)]
+
+
+def _scales(runs: Sequence[Mapping[str, Difference]]) -> dict[str, Scale]:
+    """A scale for each number, one for AP, one for the types of error and one for FP and FN, the same in all panels.
+
+    0 is in the middle of each.
+    """
+    scales: dict[str, Scale] = {}
+    keys = list(runs[0])
+    for block in ([key for key in keys if key not in ERROR_TYPES], ERRORS, SPECIAL):
+        known = [numbers[key] for numbers in runs for key in block]
+        reach = max((abs(end) for one in known for end in limits(one) or (one.value,)), default=0.0)
+        scales |= dict.fromkeys(block, Scale(-reach, reach) if reach > 0 else Scale(-1.0, 1.0))
+    return scales
 
 
 def _differences(data: ReportData, place: int, resampled: VsBaseline | None) -> dict[str, Difference]:
@@ -94,16 +109,27 @@ def _differences(data: ReportData, place: int, resampled: VsBaseline | None) -> 
     return {key: Difference(value - base[key], math.nan, math.nan, math.nan) for key, value in own.items()}
 
 
-def _differences_table(data: ReportData, place: int, numbers: dict[str, Difference], scale: Scale) -> Markup:
+def _differences_table(
+    data: ReportData, place: int, numbers: dict[str, Difference], scales: Mapping[str, Scale]
+) -> Markup:
     base, other = data.names[data.baseline], data.names[place]
     table = difference_rows(data.settings, base, [(other, numbers)], explain=True)
-    caption = f"{other} minus {base}, points; of an error: how much more {ap_name(data.settings.iou)} is lost to it"
-    return _with_lines(replace(table, title=caption), list(numbers.values()), scale, place, caption)
+    caption = (
+        f"{other} minus {base}, points; of an error: how much more {ap_name(data.settings.iou)} is lost to it. "
+        "AP, errors, and FP and FN are drawn to three scales"
+    )
+    in_order = [scales[key] for key in numbers]
+    return _with_lines(replace(table, title=caption), list(numbers.values()), in_order, place, caption)
 
 
-def _with_lines(table: Table, values: list[Interval], scale: Scale, place: int, label: str) -> Markup:
-    """A table with each number and its interval drawn, in its third column."""
-    lines = [estimate_line(known.value, limits(known), scale, run_class(place)) for known in values]
+def _with_lines(table: Table, values: Sequence[Interval], scales: Sequence[Scale], place: int, label: str) -> Markup:
+    """A table with each number and its interval of the third column drawn beside it."""
+    lines = [
+        estimate_line(known.value, limits(known), scale, run_class(place))
+        for known, scale in zip(values, scales, strict=True)
+    ]
+    rows = tuple(row if isinstance(row, str) else (*row[:2], apart(row[2]), *row[3:]) for row in table.rows)
+    table = replace(table, rows=rows)
     return scrolling(table.with_column(2, chart_column("Difference as a line"), lines), label, "wide differences")
 
 
@@ -118,8 +144,9 @@ def _categories(data: ReportData, vs_baseline: VsBaseline) -> Markup:
         return join([title, note("No interval excludes 0."), remark])
     reach = float(np.abs([of.low[chosen], of.high[chosen]]).max())
     values = [category_interval(of, category) for category in chosen.tolist()]
-    place, label = data.names.index(vs_baseline.name), f"Classes of {vs_baseline.name}"
-    return join([title, _with_lines(replace(table, title=""), values, Scale(-reach, reach), place, label), remark])
+    place, label = data.names.index(vs_baseline.name), f"Classes whose {name} differs, {vs_baseline.name}"
+    scales = [Scale(-reach, reach)] * len(values)
+    return join([title, _with_lines(replace(table, title=""), values, scales, place, label), remark])
 
 
 def _transitions(data: ReportData, name: str, transitions: OutcomeTransitions) -> Markup:

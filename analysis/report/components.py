@@ -1,14 +1,15 @@
 """What sections are built from: charts and shades in tables, cards, tabs, the name of a run."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from analysis.evaluation.error_types import ERROR_TYPES
 from analysis.render.markup import Child, Markup, join, tag
-from analysis.render.table import Cell, Column, Table, html
+from analysis.render.table import Cell, Column, Table, Value, html
+from analysis.render.takeaways import typeset
 from analysis.report.charts import POINTS, badge, dots, run_letter, shade
 from analysis.report.report_data import ReportData
 from analysis.stats.intervals import Interval
@@ -54,6 +55,13 @@ def between(known: Interval | None) -> str:
     return "" if ends is None else f"[{ends[0]:.1f}, {ends[1]:.1f}]"
 
 
+def apart(value: Value) -> Cell:
+    """A number whose interval may stand below it, where there is little room."""
+    cell = Cell.of(value)
+    number, bracket, interval = (cell.text or "").partition(" [")
+    return replace(cell, text=number, below=bracket.strip() + interval) if bracket else cell
+
+
 def takeaway_list(data: ReportData, part: str) -> Markup:
     """What there is to see in a part, a sentence a run."""
     items = [
@@ -69,8 +77,8 @@ def takeaway_list(data: ReportData, part: str) -> Markup:
 
 
 def sentence(text: str) -> str:
-    """With a capital and a full stop."""
-    return text[:1].upper() + text[1:] + ("" if text.endswith(("?", ".")) else ".")
+    """With a capital and a full stop, and the signs of a printed page."""
+    return typeset(text[:1].upper() + text[1:] + ("" if text.endswith(("?", ".")) else "."))
 
 
 def run_name(place: int, name: str) -> Markup:
@@ -126,7 +134,13 @@ def error_title(error: str, iou_type: str) -> Markup:
 
 def note(text: str) -> Markup:
     """A remark on what is missing or limited."""
-    return tag("p", text, class_="note")
+    return tag("p", typeset(text), class_="note")
+
+
+def notes(texts: Iterable[str]) -> Markup:
+    """Several remarks below a table; they may begin with the names of runs, so their case is kept."""
+    items = [tag("li", f"{typeset(text).rstrip('.')}.") for text in texts]
+    return tag("ul", *items, class_="notes") if items else Markup()
 
 
 def tabs(name: str, panels: Mapping[Child, Markup]) -> Markup:

@@ -1,6 +1,6 @@
 """The costliest errors, each drawn on its picture with the object that it points at."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -9,7 +9,7 @@ import numpy as np
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SHAPES, SHAPES_MANY
 from analysis.evaluation.settings import ap_name, iou_name
 from analysis.evaluation.single_error_cost import Example
-from analysis.render.markup import Markup, join, tag
+from analysis.render.markup import Child, Markup, join, tag
 from analysis.render.takeaways import image_name
 from analysis.report.charts import badge
 from analysis.report.components import error_title, note
@@ -126,8 +126,7 @@ def _filters(data: ReportData, cards: Sequence[_Card]) -> Markup:
         _select("class", "Class of object or detection", "all classes", classes(categories)),
         _select("detected", "Detected as", "all classes", classes(detected)),
         _select("size", "Size", "all sizes", [(size, size) for size in sizes]),
-        _score("from", "Score from"),
-        _score("to", "Score to"),
+        tag("div", _score("from", "Score from"), _score("to", "Score to"), class_="scores"),
     ]
     switches = [
         tag("label", tag("input", type="checkbox", id=f"show-{what}", checked=True), f" {label}")
@@ -207,7 +206,7 @@ def _drawn(data: ReportData, card: _Card, address: str | None, pictures_asked: b
     ]
     caption = [
         tag("strong", what),
-        tag("span", f"{details} · {cost}"),
+        tag("span", *_unbroken(f"{details} · {cost}")),
         tag("span", *map(badge, shown.runs), tag("span", by, class_="name", title=by), class_="by"),
         tag("span", name, class_="dim file", title=name),
     ]
@@ -223,6 +222,13 @@ def _drawn(data: ReportData, card: _Card, address: str | None, pictures_asked: b
         data_size=shown.size,
         data_score=None if shown.score is None else f"{shown.score:.6g}",
     )
+
+
+def _unbroken(numbers: str) -> Iterator[Child]:
+    """Numbers that are broken into lines only between each other."""
+    for place, number in enumerate(numbers.split(" · ")):
+        yield " · " * (place > 0)
+        yield tag("span", number, class_="whole")
 
 
 def _cost(points: float, name: str) -> str:

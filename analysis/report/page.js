@@ -142,6 +142,30 @@
     });
   });
 
+  // Classes: the rows whose names hold what is typed.
+  const find = document.getElementById("find-class");
+  if (find) {
+    const rows = all("#classes tbody tr");
+    const look = () => {
+      const asked = find.value.trim().toLowerCase();
+      rows.forEach((row) => { row.hidden = !row.cells[0].textContent.toLowerCase().includes(asked); });
+      const first = all("tr", rows[0].parentElement);
+      const fitting = first.filter((row) => !row.hidden).length;
+      document.getElementById("found-classes").textContent = asked && `${fitting} of ${first.length} classes`;
+    };
+    find.addEventListener("input", look);
+    find.addEventListener("change", () => remember("classes"));
+    choices.set("find", {
+      keeps: true,
+      get: () => find.value,
+      set: (value) => {
+        find.value = value;
+        look();
+      },
+    });
+    document.getElementById("find-choice").hidden = false;
+  }
+
   // Curves of one class, drawn over those of the mean.
   const choice = document.getElementById("curve-category");
   if (choice) {
@@ -299,6 +323,7 @@
     holder.append(copy);
     large.replaceChildren(holder);
     document.getElementById("place").textContent = `${current + 1} of ${listed.length}`;
+    for (const way of ["previous", "next"]) document.getElementById(way).disabled = listed.length < 2;
     if (!viewer.open) viewer.showModal();
   };
   const step = (by) => {
@@ -360,6 +385,7 @@
       const rest = region.scrollWidth - region.clientWidth;
       box.classList.toggle("more-left", region.scrollLeft > 1);
       box.classList.toggle("more-right", region.scrollLeft < rest - 1);
+      box.classList.toggle("more-below", region.scrollTop < region.scrollHeight - region.clientHeight - 1);
       if (rest > 1 || region.scrollHeight > region.clientHeight + 1) region.tabIndex = 0;
       else region.removeAttribute("tabindex");
     };

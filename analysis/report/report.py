@@ -46,6 +46,7 @@ def build_report(
     before: Sequence[Section] = (),
     baseline: str = "",
     verdict: bool = True,
+    runs_shown: str = "each run",
     images: Path | None = None,
     follow_symlinks: bool = False,
     pictures: int = PICTURES,
@@ -65,6 +66,7 @@ def build_report(
         before: sections that come first.
         baseline: the name of the run that the others are compared with; the first, if none is named.
         verdict: whether a sentence at the top says who scores highest.
+        runs_shown: what the runs are, in the heading over their AP.
         images: folder of the images; none: the gallery shows boxes without pictures.
         follow_symlinks: also those that lead out of the folder of images.
         pictures: examples in the gallery, of all runs and types together.
@@ -91,7 +93,7 @@ def build_report(
     examples = Examples(data)
     sections = [
         *before,
-        summary(data),
+        summary(data, runs_shown),
         errors(data, examples),
         *against_baseline(data),
         per_class(data, examples),

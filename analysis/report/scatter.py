@@ -41,11 +41,20 @@ def even_ticks(low: float, high: float, most: int = MOST_TICKS) -> list[float]:
 
 
 def scatter(
-    points: Sequence[Point], *, label: str, x_title: str, y_title: str, front: Sequence[tuple[float, float]] = ()
+    points: Sequence[Point],
+    *,
+    label: str,
+    x_title: str,
+    y_title: str,
+    front: Sequence[tuple[float, float]] = (),
+    y_values: Sequence[float] = (),
 ) -> Markup:
-    """Points with their spans, and a dashed line through those of ``front``."""
+    """Points with their spans, and a dashed line through those of ``front``.
+
+    The axis also covers ``y_values``, so that charts side by side have the same.
+    """
     x_low, x_high = _range([side for one in points for side in (one.x, *(one.x_span or ()))])
-    y_low, y_high = _range([side for one in points for side in (one.y, *(one.y_span or ()))])
+    y_low, y_high = _range([*y_values, *(side for one in points for side in (one.y, *(one.y_span or ())))])
 
     def across(value: float) -> float:
         return round(LEFT + (WIDTH - LEFT - RIGHT) * (value - x_low) / (x_high - x_low), 1)
@@ -66,7 +75,7 @@ def scatter(
         ]
     grid += [
         tag("text", x_title, x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 5, class_="axis middle"),
-        tag("text", y_title, x=LEFT - 40, y=(TOP + HEIGHT - BOTTOM) / 2, class_="axis middle turned"),
+        tag("text", y_title, x=LEFT - 43, y=(TOP + HEIGHT - BOTTOM) / 2, class_="axis middle turned"),
     ]
     way = " ".join(f"{across(x)},{down(y)}" for x, y in front)
     best = [tag("polyline", points=way, class_="front")] if len(front) > 1 else []

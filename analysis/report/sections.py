@@ -13,7 +13,7 @@ from analysis.render.errors import ap_column, counts_cell, known_metric, left_ou
 from analysis.render.markup import Child, Markup, escaped, join, tag
 from analysis.render.slices import size_table
 from analysis.render.table import Cell, Column, Row, Table, Value, best
-from analysis.render.takeaways import counts_sentence, settings_sentence
+from analysis.render.takeaways import counts_sentence, settings_sentence, typeset
 from analysis.report.charts import POINTS, Scale, bar, legend, run_class
 from analysis.report.components import (
     between,
@@ -23,6 +23,7 @@ from analysis.report.components import (
     dots_table,
     error_title,
     limits,
+    notes,
     run_mark,
     run_name,
     scrolling,
@@ -56,16 +57,14 @@ def heading(data: ReportData, title: str, lede: Sequence[Markup | str]) -> Marku
     """What was compared, and how."""
     facts: dict[str, Child] = {
         "Ground truth": counts_sentence(data.ground_truth, "classes", "class"),
-        "Settings": settings_sentence(data.settings),
+        "Settings": typeset(settings_sentence(data.settings)),
     }
     alike = [
         f"{one.name}: identical to {data.names[first]}; the gallery shows their examples once"
         for place, (one, first) in enumerate(zip(data.runs, data.first_alike, strict=True))
         if first != place
     ]
-    facts |= {"Equal predictions": tag("ul", *(tag("li", text) for text in alike), class_="outside")} if alike else {}
-    outside = [text for one in data.runs for _, text in _left_out(data, one)]
-    facts |= {"Left out": tag("ul", *(tag("li", text) for text in outside), class_="outside")} if outside else {}
+    facts |= {"Equal predictions": tag("ul", *(tag("li", text) for text in alike))} if alike else {}
     return tag(
         "header",
         tag("h1", title),
@@ -112,7 +111,7 @@ def opening(data: ReportData) -> str:
     )
 
 
-def summary(data: ReportData) -> Section:
+def summary(data: ReportData, runs_shown: str) -> Section:
     """COCO's numbers of every run, and what to look at next."""
     meanings = metrics_of(data.settings)
     shown = [key for key in meanings if any(one.metrics[key] >= 0 for one in data.runs)]
@@ -147,7 +146,9 @@ def summary(data: ReportData) -> Section:
         tag("h3", "What to look at next"),
         tag("ul", *takeaways, class_="findings"),
     ]
-    return Section("summary", "Summary", "AP of each run", join(body))
+    if outside := [text for one in data.runs for _, text in _left_out(data, one)]:
+        body += [tag("h3", "Detections that do not count"), notes(outside)]
+    return Section("summary", "Summary", f"AP of {runs_shown}", join(body))
 
 
 def _takeaway(text: str) -> Markup:
@@ -169,7 +170,7 @@ def errors(data: ReportData, examples: Examples) -> Section:
     if any(one.intervals for one in data.runs):
         explained += " Whiskers and brackets: the 95 % interval over the choice of images."
     body = [
-        tag("p", explained),
+        tag("p", typeset(explained)),
         legend(data.names),
         _error_cards(data, examples, ERRORS),
         tag("h3", "If all FP or all FN are fixed"),
@@ -185,9 +186,8 @@ def _error_cards(data: ReportData, examples: Examples, types: Sequence[str]) -> 
     cards = []
     for error in types:
         deltas = [one.breakdown.delta_ap[error] for one in data.runs]
-        table = _bars(
-            data, error, error_title(error, data.settings.iou_type), Column("Points", precision=2), deltas, scale
-        )
+        points = Column("Points", precision=1 if highs else 2)  # no more digits than their intervals
+        table = _bars(data, error, error_title(error, data.settings.iou_type), points, deltas, scale)
         if error in ERRORS:
             counts = [
                 replace(counts_cell(one, error), class_="dim", filter=examples.filter(place, error=error))

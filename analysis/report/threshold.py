@@ -1,5 +1,6 @@
 """The section of score thresholds: what each run shows at its own best one, and which run is better there."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -7,21 +8,24 @@ import numpy as np
 from analysis.arrays import Floats
 from analysis.render.markup import Markup, join, tag
 from analysis.render.operating_point import (
-    confusion_sentence,
+    confusion_counts,
     curve_columns,
     errors_table,
+    fold_range,
+    is_significant,
     legend,
+    rate_text,
     rates_table,
-    takeaways,
 )
-from analysis.render.table import Row
+from analysis.render.table import Cell, Column, Row, Table, Value
+from analysis.render.takeaways import typeset
 from analysis.report.charts import PlotLine, run_letter
 from analysis.report.charts import curves as drawn
 from analysis.report.charts import legend as legend_of_runs
-from analysis.report.components import run_name, scrolling
+from analysis.report.components import apart, run_name, scrolling
 from analysis.report.page import Section
 from analysis.report.report_data import ReportData
-from analysis.stats.operating_point import RunAtThreshold
+from analysis.stats.operating_point import OperatingPoint, RunAtThreshold, f1_differences
 
 RATES = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
 MOST_POINTS = 200  # of a curve
@@ -34,19 +38,56 @@ def threshold(data: ReportData) -> list[Section]:
         return []
     points = [one.point for one in data.at_thresholds]
     named = [run_name(place, one.name) for place, one in enumerate(data.at_thresholds)]
+    measured = [rates_table(points), errors_table(data.at_thresholds), _detections_table(data.at_thresholds)]
+    if any(one.fold_thresholds for one in points):
+        measured.insert(1, _choice_table(points))
     tables = []
-    for table in (rates_table(points), errors_table(data.at_thresholds)):
-        rows: tuple[Row, ...] = tuple((name, *row[1:]) for name, row in zip(named, table.cells, strict=True))
+    for table in measured:
+        rows: tuple[Row, ...] = tuple(
+            (name, *map(apart, row[1:])) for name, row in zip(named, table.cells, strict=True)
+        )
         tables.append(scrolling(replace(table, rows=rows), table.title, "numbers"))
-    said = [*takeaways(data.at_thresholds), *(f"{one.name}: {confusion_sentence(one)}" for one in data.at_thresholds)]
     body = [
-        tag("p", f"Each run at the score with its best F1. {legend(points[0].criterion)}"),
+        tag("p", typeset(f"Each run at the score with its best F1. {legend(points[0].criterion)}")),
         *tables,
-        tag("ul", *(tag("li", f"{text}.") for text in said), class_="said"),  # they begin with the names of runs
         legend_of_runs(data.names),
         tag("div", *(_figure(data, rate) for rate in RATES), class_="charts"),
     ]
     return [Section("threshold", "Threshold", "Precision, recall and F1 at a score threshold", join(body))]
+
+
+def _choice_table(points: Sequence[OperatingPoint]) -> Table:
+    """A row a run: its F1 against the first, and what depends on the images that chose the threshold."""
+    rated = [one for one in points if one.rates]
+    differences = f1_differences(rated)
+    compared = Column(f"F1 minus {rated[0].name}", precision=3, signed=True, missing="")
+    columns = (
+        Column("run", kind="text"),
+        *[compared] * bool(differences),
+        Column("F1 on the images used to choose", precision=3),
+        Column("thresholds of the five parts", kind="number"),
+    )
+    rows: list[Row] = []
+    for one in points:
+        cells: list[Value] = [one.name]
+        if differences:
+            known = differences.get(one.name)
+            starred = known is not None and is_significant(known)
+            text = "" if known is None else rate_text(known, sign=True)
+            cells.append(Cell(known.value if known else None, text, bold=starred, suffix="*" * starred))
+        spread = fold_range(one)
+        rows.append((*cells, float(one.in_sample.f1) if one.rates else None, Cell(spread or None, spread)))
+    title = "How the threshold depends on the images"
+    if differences:
+        title = f"F1, each run at its own threshold (* significant at 5\xa0%), and {title.lower()}"
+    return Table(title, columns, tuple(rows))
+
+
+def _detections_table(runs: Sequence[RunAtThreshold]) -> Table:
+    """A row a run: how many detections are at or above its threshold, and which of them are wrong."""
+    counts = [confusion_counts(one) for one in runs]
+    rows: tuple[Row, ...] = tuple((one.name, *of_run.values()) for one, of_run in zip(runs, counts, strict=True))
+    return Table("Detections at or above the threshold", (Column("run", kind="text"), *map(Column, counts[0])), rows)
 
 
 def _figure(data: ReportData, rate: str) -> Markup:

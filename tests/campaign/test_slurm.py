@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -314,3 +315,28 @@ def test_a_command_of_ones_own_is_requeued_and_resumes(
     capsys.readouterr()
     assert run(monkeypatch, "ablate", "table", "mine", "--root", root, "--json") == 0
     assert [row["state"] for row in json.loads(capsys.readouterr().out)["rows"]] == ["finished"] * 2
+
+
+def test_a_node_that_does_not_see_the_folder_is_one_sentence(fragile: SlurmCluster, tmp_path: Path) -> None:
+    """A node whose own file system lies where the folder of the study should be: in a mount namespace of its own."""
+    study, whole, root = studied(tmp_path)
+    fragile.kill("n1")
+    hidden = f'mount -t tmpfs none {shlex.quote(str(root))} && exec "$@"'
+    fragile.start_node("n1", "unshare", "--mount", "sh", "-c", hidden, "sh")
+    try:
+        fragile.wait_for(lambda: fragile.ask("sinfo", "-h", "-n", "n1", "-o", "%t") == "idle")
+        submit(root, study, Cluster(sbatch={"nodelist": "n1"}))
+        until(lambda: queue(fragile) == {}, LONG)
+        shown = status_of(root, study)
+        assert shown.state == "waiting"
+        assert shown.queue is not None
+        assert shown.queue.words.endswith(
+            "has ended (failed) before its run started: do its nodes see this folder and this Python? "
+            "(check with doctor --slurm)"
+        )
+    finally:
+        fragile.kill("n1")
+        fragile.start_node("n1")
+    submit(root, study)  # nothing is lost: submitted again, it runs where the folder is seen
+    until_finished(fragile, root, study)
+    assert_same(study, whole, root)

@@ -178,6 +178,10 @@ def test_studies_stand_side_by_side_where_their_data_are_equal(
     assert len((tmp_path / "out" / "table.csv").read_text().splitlines()) == 5
     assert run(monkeypatch, "ablate", "table", "one", "two", "--root", root, "--json") == 0
     assert len(json.loads(capsys.readouterr().out)["studies"]) == 2
+    for option in (("--style", "screen"), ("--style", "paper"), ("--columns", "AP")):  # they would have no effect
+        again = ("one", "two", "--root", root, "--out", tmp_path / "out")
+        assert run(monkeypatch, "ablate", "table", *again, *option) == 2
+        assert f"{option[0]} " in capsys.readouterr().err
     for names, says in ((("one", "other"), "differ in their validation data"), (("one", "one"), "is named twice")):
         assert run(monkeypatch, "ablate", "table", *names, "--root", root) == 4
         assert says in capsys.readouterr().err

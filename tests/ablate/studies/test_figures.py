@@ -9,7 +9,7 @@ import pytest
 
 from ablate.axes import AXES
 from ablate.runs.folder import Workspace
-from ablate.studies.cost_figure import cost_figure, pareto_front
+from ablate.studies.cost_figure import cost_figure, costs_of, front_sentence, pareto_front
 from ablate.studies.plan import Request, plan
 from ablate.studies.plots import about
 from ablate.studies.results import Summary, summarise
@@ -154,12 +154,18 @@ def test_ap_against_cost_has_a_panel_for_each_cost_that_differs(
     assert half.half is not None
     uprights = [line.get_ydata() for line in figure.axes[0].lines if len(set(line.get_xdata())) == 1]
     assert [31.0 - half.half, 31.0 + half.half] in [list(map(float, ends)) for ends in uprights if len(ends) == 2]
+    assert "Dashed: the Pareto front of the means" in picture.caption
+    cheapest_is_best = [
+        msgspec.structs.replace(row, seconds_per_iteration=1 / row.metrics["AP"].mean) for row in summary.rows
+    ]
+    step, *_ = costs_of(summary)
+    assert front_sentence(cheapest_is_best, [step]) == "Best in both means: global (training step)."
     alike = tuple(msgspec.structs.replace(row, peak_gib=1.0, size=None, seconds_per_iteration=None,
                                           seconds_per_image=None) for row in summary.rows)  # fmt: skip
     assert cost_figure(msgspec.structs.replace(summary, rows=alike), "") is None
 
 
-def test_curves_of_training_are_a_line_a_seed(
+def test_curves_of_training_are_a_line_a_seed_and_their_mean(
     workspace: Workspace, planned: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figures = drawn(monkeypatch, "ablate.studies.training_curves")
@@ -171,7 +177,7 @@ def test_curves_of_training_are_a_line_a_seed(
     assert picture is not None
     assert "3 seeds" in picture.caption
     (figure,) = figures
-    assert [sum(len(line.get_xdata()) > 0 for line in axis.lines) for axis in figure.axes] == [9, 9]
+    assert [sum(len(line.get_xdata()) > 0 for line in axis.lines) for axis in figure.axes] == [12, 12]
     losses = {key: curves[key] for key in ("loss",)}
     assert training_figure(losses, "", SCREEN) is not None
     assert len(figures[1].axes) == 1  # no empty panel

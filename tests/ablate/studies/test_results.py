@@ -178,7 +178,7 @@ def test_times_that_were_measured_beside_something_else_are_left_out(study: Stud
     summary = summarise(Workspace(root), study)
     (note,) = (note for note in summary.notes if "probe" in note)
     assert note.startswith("The times of window / hybrid are left out as unreliable: other processes")
-    assert "used 1.3 of 2 cores, and the middle half of equal steps spans 40% of their median time." in note
+    assert "used 1.3 of 2 cores, and the middle half of equal steps spans 40 % of their median time." in note
     rows = {row.variant: row for row in summary.rows}
     for variant in ("window", "hybrid"):
         assert (rows[variant].seconds_per_iteration, rows[variant].seconds_per_image) == (None, None)

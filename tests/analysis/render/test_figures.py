@@ -34,7 +34,7 @@ from analysis.render.figure_style import (
     legend_above,
     new_figure,
 )
-from analysis.render.plots import bars, errors_figure
+from analysis.render.plots import bars, errors_figure, heat_map, name_classes, split_panels
 from analysis.stats.compare import Candidate, Comparison, compare
 from tests.analysis.render.test_latex import compiled
 from tests.command_line import run
@@ -124,7 +124,7 @@ def test_the_legend_reads_row_by_row_in_the_order_of_the_bars(count: int) -> Non
         axis = figure.subplots()
         bars(axis, ["a", "b"], names, np.ones((count, 2)), width=0.8)
         legend_above(figure, [axis])
-        figure.canvas.draw()
+        figure.draw_without_rendering()
         (legend,) = figure.legends
         places = [(round(-text.get_window_extent().y0), text.get_window_extent().x0) for text in legend.get_texts()]
         shown = [text.get_text() for _, text in sorted(zip(places, legend.get_texts(), strict=True))]
@@ -145,6 +145,41 @@ def test_intervals_are_drawn_even_where_they_leave_out_their_value(example: Exam
     assert "95 % intervals, 40 images drawn 800 times" in figure_.caption
 
 
+def test_words_in_cells_stand_out_from_every_shade() -> None:
+    with drawing():
+        axis = new_figure(3, 2).subplots()
+        shades = np.array([[np.nan, np.nan, 0.0, *np.linspace(0, 1, 17)]])
+        heat_map(axis, shades, [["56.4", "0.0", "0.0", *["1.2"] * 17]], [""] * 20, [""])
+    inks = [text.get_color() for text in axis.texts]
+    assert inks[:3] == ["black", "black", "0.45"]  # outside the shades dark on white; a cell of nothing stands back
+    grounds = [axis.collections[0].cmap(shade)[:3] for shade in shades[0, 3:]]
+    pairs = [
+        sorted(map(luminance, (mpl.colors.to_rgb(ink), ground))) for ink, ground in zip(inks[3:], grounds, strict=True)
+    ]
+    assert min((light + 0.05) / (dark + 0.05) for dark, light in pairs) >= 4.5  # WCAG's least contrast of text
+
+
+def luminance(color: tuple[float, float, float]) -> float:
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in color]
+    return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_classes_are_named_once_in_each_row_and_column_of_panels(count: int) -> None:
+    with drawing():
+        figure = new_figure(6, 6)
+        panels = split_panels(figure, count, 2)
+        for place, axis in enumerate(panels):
+            heat_map(axis, np.zeros((1, 1)), [[""]], ["a"], ["b"])
+            name_classes(axis, place, count, 2)
+    below = [axis.get_xlabel() != "" for axis in panels]
+    beside = [axis.get_ylabel() != "" for axis in panels]
+    assert below == {1: [True], 2: [True] * 2, 3: [False, True, True], 4: [False] * 2 + [True] * 2}[count]
+    assert beside == [place % 2 == 0 for place in range(count)]
+    assert [axis.xaxis.get_tick_params()["labelbottom"] for axis in panels] == below
+    assert [axis.yaxis.get_tick_params()["labelleft"] for axis in panels] == beside
+
+
 def test_numbers_over_bars_do_not_cover_each_other(example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
     gt, runs, _ = example
     figures: list[Any] = []
@@ -152,7 +187,8 @@ def test_numbers_over_bars_do_not_cover_each_other(example: Example, monkeypatch
     monkeypatch.setattr(plots, "new_figure", lambda *size: figures.append(made(*size)) or figures[-1])
     for style, count, has_numbers in ((SCREEN, 2, True), (SCREEN, 3, False), (PAPER, 1, True), (PAPER, 2, False)):
         errors_figure(gt, runs[:count], None, style, ())
-        figures[-1].canvas.draw()
+        if has_numbers:
+            figures[-1].draw_without_rendering()
         numbers = [text.get_window_extent() for text in figures[-1].axes[0].texts if text.get_text()]
         assert bool(numbers) is has_numbers
         assert not any(one.overlaps(other) for one, other in combinations(numbers, 2))

@@ -51,6 +51,23 @@ def test_twenty_columns_are_parts_with_the_names_in_each_and_nothing_is_shrunk()
     assert tex.count("{") == tex.count("}")
 
 
+def test_parts_of_columns_are_even() -> None:
+    names = [f"AP{number}" for number in range(9)]
+    columns = (Column("run", kind="text"), *(Column(name, precision=1) for name in names))
+    interval = tuple(Cell(40.5, "40.5 [35.3, 42.3]") for _ in names)
+    tex = latex(Table("t", columns, (("efficientdet-lite2", *interval),)))
+    assert [row.count("[") for row in rows_of(tex, "efficientdet-lite2")] == [3, 3, 3]  # not 4, 4 and 1
+
+
+def test_a_page_ends_with_a_group_and_none_holds_a_few_rows() -> None:
+    columns = (Column("run", kind="text"), Column("IoU", kind="text"), Column("AP", precision=1))
+    rows = tuple((f"run {run}", f"{iou / 100}", 50.0) for run in range(4) for iou in range(50, 105, 5))
+    tex = latex(Table("t", columns, rows, names=2, grouped=True))
+    pages = tex.split(r"\begin{table}")[1:]
+    assert [page.count(" & 50.0") for page in pages] == [22, 22]
+    assert all(f"run {run}" in page for page, runs in zip(pages, ((0, 1), (2, 3)), strict=True) for run in runs)
+
+
 def test_spanning_heads_caption_label_and_notes() -> None:
     columns = (
         Column("run", kind="text"), Column("AP", group="box"), Column("AP50", group="box"), Column("n"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from analysis.report import categories
 from tests.analysis.report.pages import HOSTILE
 from tests.analysis.report.watching import FLAGS, Watched, check_nothing_wrong, watch, write_page
 
@@ -28,8 +29,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report of two runs with hostile names."""
-    return write_page(tmp_path_factory.mktemp("röot with space"), HOSTILE, HOSTILE[0], HOSTILE[1])
+    """A report of two runs with hostile names, whose few classes can be searched as many are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(categories, "LONG", len(HOSTILE))
+        return write_page(tmp_path_factory.mktemp("röot with space"), HOSTILE, HOSTILE[0], HOSTILE[1])
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.analysis.report.pages import HOSTILE
 from tests.analysis.report.watching import Watched, check_nothing_wrong, watch
 
 pytestmark = pytest.mark.browser
@@ -142,3 +143,21 @@ def test_on_a_phone_the_contents_are_whole_and_wide_tables_say_so(watched: Watch
     page.set_viewport_size({"width": 1600, "height": 900})
     page.wait_for_function("box => !box.classList.contains('more-left')", arg=box.element_handle())
     assert box.locator(".scroll").get_attribute("tabindex") is None
+
+
+def test_a_class_is_found_by_name_and_stays_in_the_address(watched: Watched) -> None:
+    page = watched.page
+    rows = "#classes-panel-{} tbody tr:visible"
+    total = page.locator(rows.format(0)).count()
+    page.fill("#find-class", " <SCRIPT>WINDOW.HACKED =")
+    page.locator("#find-class").blur()
+    assert page.locator(f"{rows.format(0)} th").all_inner_texts() == [HOSTILE[0]]
+    assert page.locator("#found-classes").inner_text() == f"1 of {total} classes"
+    page.locator("#classes-tab-1").click()
+    assert page.locator(f"{rows.format(1)} th").all_inner_texts() == [HOSTILE[0]]
+    page.reload()
+    assert page.locator("#find-class").input_value() == " <SCRIPT>WINDOW.HACKED ="
+    assert page.locator(rows.format(1)).count() == 1
+    page.emulate_media(media="print")
+    assert page.locator(rows.format(1)).count() == total
+    page.emulate_media(media="screen")

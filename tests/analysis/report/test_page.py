@@ -280,4 +280,4 @@ def test_the_letter_of_a_run_stands_at_its_threshold() -> None:
 
 def test_the_names_of_runs_keep_their_letters(data: tuple[Path, Path, list[Path]]) -> None:
     text = " ".join(text_of(build(data, pictures=0).content.decode()).split())
-    assert "run 1 <b> minus run 0 <b>, each at its own threshold" in text
+    assert "F1 minus run 0 <b>" in text
