@@ -42,6 +42,7 @@ __all__ += analysis.__all__
 
 TRAINING_PACKAGES = ("torch", "torchvision", "PIL", "psutil", "safetensors")
 BAD_INPUT, MISSING_ENGINE = 4, 5  # exit codes
+STOPPED = 128  # and the number of a signal: exit codes of what was asked to stop
 STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 LONGEST_ERROR = 2000  # characters
 LONG_WORD = re.compile(r"(\S{60})\S{200,}(\S{40})")  # no path that a file can have and no number
@@ -173,6 +174,7 @@ def main() -> None:
     So do SIGINT, SIGTERM and SIGHUP, whose exit codes are 128 and their number.
     """
     from analysis.exceptions import BadRecords, DetablateError
+    from analysis.shell import install_command
 
     # Threads that wait spin for a moment and then sleep. Spinning on made training five times slower on a CPU that
     # others use too, sleeping at once nearly twice as slow on one that they do not.
@@ -192,14 +194,15 @@ def main() -> None:
         if not stop.number:
             raise
         name = signal.Signals(stop.number).name
-        _say(f"stopped by {name}; all written files are complete; run the same command again to continue or start over")
-        sys.exit(128 + stop.number)
+        sentence = "all written files are complete; run the same command again to continue or start over"
+        _say(f"stopped by {name}; {sentence}", is_error=False)
+        sys.exit(STOPPED + stop.number)
     except DetablateError as refusal:
         bad_data = isinstance(refusal, BadRecords)  # of annotations: analyze has an option of its own
         _show_traceback()
         copy = f"{_shown_name()} data check ANNOTATIONS IMAGES --write-clean FILE"
         remedy = f"; or write a copy without them: {copy}" if bad_data else ""
-        _say(f"{refusal}{remedy}")
+        _say(f"{refusal}{remedy}", is_error=refusal.exit_code < STOPPED)
         sys.exit(refusal.exit_code)
     except OSError as error:
         if error.filename is None:
@@ -214,7 +217,7 @@ def main() -> None:
     except ModuleNotFoundError as missing:
         if missing.name not in TRAINING_PACKAGES:
             raise
-        _say(f"this command needs the package {missing.name}; install it: pip install 'detablate[train]'")
+        _say(f"this command needs the package {missing.name}; to install it: {install_command('train')}")
         sys.exit(MISSING_ENGINE)
 
 
@@ -229,8 +232,8 @@ def _open_standard_streams() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (for as long as the process)
 
 
-def _say(sentence: str) -> None:
-    """Print an error in one line of printable characters; of a very long one the middle is left out."""
+def _say(sentence: str, *, is_error: bool = True) -> None:
+    """Print a sentence in one line of printable characters; of a very long one the middle is left out."""
     from analysis.render.table import one_line
 
     line = LONG_WORD.sub(r"\1...\2", one_line(sentence))
@@ -238,7 +241,7 @@ def _say(sentence: str) -> None:
         half = LONGEST_ERROR // 2
         line = f"{line[:half]} [... {len(line) - 2 * half:,} characters ...] {line[-half:]}"
     with suppress(OSError):  # nobody reads it
-        print(f"error: {line}", file=sys.stderr, flush=True)
+        print(f"error: {line}" if is_error else line, file=sys.stderr, flush=True)
 
 
 def _show_traceback() -> None:

@@ -12,6 +12,9 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = Path(__file__).resolve().parent / "analysis" / "native"
+# Folders of the source tree that lie inside the package in a wheel. An installation in place reads them where they are,
+# and can be built again by somebody who has deleted results/.
+DATA = {"configs/base": "ablate/presets", "configs/clusters": "ablate/clusters", "results/paper": "ablate/paper"}
 # The bits must be those of NumPy: no multiplication and addition in one step, no rules of arithmetic that do not hold.
 FLAGS = ["-O2", "-std=c11", "-ffp-contract=off", "-fno-fast-math", "-fvisibility=hidden"]
 
@@ -23,6 +26,8 @@ class CompiledCore(BuildHookInterface):
         """Compile, and say in the log why not where that is not possible."""
         if self.target_name != "wheel":
             return
+        if version != "editable":
+            build_data["force_include"] |= DATA
         try:
             library = compile_core(FOLDER)
         except (Exception, SystemExit) as error:  # whatever is missing here, it must install

@@ -45,7 +45,7 @@ class EndedJob(msgspec.Struct, frozen=True):
 
 
 class Partition(msgspec.Struct, frozen=True):
-    """What ``sinfo`` says of a partition."""
+    """A partition, as ``sinfo`` reports it."""
 
     name: str
     is_default: bool
@@ -60,7 +60,7 @@ def is_here() -> bool:
 
 
 def ask(program: str, *arguments: str, seconds: float = SECONDS) -> str:
-    """What one of Slurm's commands prints.
+    """Run one of Slurm's commands -> its output.
 
     Raises:
         BadInput: it is not here, does not answer in time, or refuses; with its own message.
@@ -94,7 +94,7 @@ def _environment() -> dict[str, str]:
 
 
 def message_of(text: str) -> str:
-    r"""What Slurm says, in one line, without the names that it begins its lines with.
+    r"""Slurm's message in one line, without the prefixes of its lines.
 
     >>> message_of("sbatch: error: no such thing\nsbatch: error: Batch job submission failed: no such thing\n")
     'no such thing; Batch job submission failed: no such thing'

@@ -1,4 +1,4 @@
-"""The one way in which every part of the project says no: a sentence for a person and an exit code for a script."""
+"""The errors that users see: one sentence for a person, and an exit code for a script."""
 
 
 class DetablateError(Exception):

@@ -1,4 +1,4 @@
-"""Files as such: only regular files are opened, and what is written appears whole or not at all."""
+"""Reading and writing files: only regular files are opened, and a written file appears whole or not at all."""
 
 import errno
 import os
@@ -207,9 +207,9 @@ def _new_part(target: Path) -> IO[bytes]:
         file: IO[bytes] = NamedTemporaryFile(  # noqa: SIM115 (the caller closes it)
             dir=target.parent, prefix=_part_prefix(target.name), suffix=PART, delete=False
         )
-        with suppress(OSError):  # a file system without locks: then nobody gets one to sweep by either
+        with suppress(OSError):  # a file system without locks: then no process can lock it to sweep
             fcntl.flock(file, fcntl.LOCK_EX)
-        if os.path.exists(file.name):  # else somebody swept it before it was locked
+        if os.path.exists(file.name):  # else another process swept it before it was locked
             return file
         file.close()
 

@@ -1,6 +1,6 @@
 """Image files as 8-bit RGB pixels: the one opener of training, prediction, ``data check``, pre-training and the report.
 
-Formats: BMP, GIF, JPEG, PNG, PPM (with PGM, PBM), TIFF and WebP, told by the content of a file and not by its name.
+Formats: BMP, GIF, JPEG, PNG, PPM (with PGM, PBM), TIFF and WebP, recognised by content and not by name.
 No other decoder is started (Pillow hands PostScript to Ghostscript). JPEG 2000 and AVIF are left out because their
 decoders do not tell how many bits a channel has.
 
@@ -154,7 +154,7 @@ def header_of(file: IO[bytes], path: Path) -> Header:
     """The header of an open image file; ``path`` names it in refusals.
 
     Raises:
-        UnusableImage: the file is not an image that can be used, as far as its header tells.
+        UnusableImage: the file is not an image that can be used, judging by its header.
     """
     image = _identified(file, path)
     with _decoding(path):
@@ -165,7 +165,7 @@ def read_header(path: Path) -> Header:
     """The header of an image file.
 
     Raises:
-        UnusableImage: it is missing or not an image that can be used, as far as its header tells.
+        UnusableImage: it is missing or not an image that can be used, judging by its header.
     """
     with open_image(path) as file:
         return header_of(file, path)

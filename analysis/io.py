@@ -46,7 +46,7 @@ _OTHER_FORMATS = tuple(
         (rb"version https://git-lfs", "is a Git LFS pointer, not the file itself; fetch the file with git lfs pull"),
         (rb"\s*<", "is XML or HTML (a Pascal VOC annotation, or a web page that was saved); convert it to COCO's JSON"),
         (rb"BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf", "is compressed, but not by gzip; unpack it or use gzip"),
-        (rb"\x89PNG|\xff\xd8\xff|GIF8|BM|II\*\x00|MM\x00\*", "is an image; name the JSON file"),
+        (rb"\x89PNG|\xff\xd8\xff|GIF8|BM|II\*\x00|MM\x00\*|%PDF", "is an image or a PDF; name the JSON file"),
         (rb"\x89HDF|\x93NUMPY|PAR1|SQLite format", f"is a file of binary arrays or tables; {_RESULTS}"),
         (
             rb"\s*\d+([ \t]+[-+.\deE]+){4,}\s",

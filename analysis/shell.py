@@ -1,4 +1,4 @@
-"""Commands that messages and help pages tell people to type, spelt so that they work where they are printed."""
+"""Commands in messages and help pages, spelled so that they work where they are printed."""
 
 import os
 import shlex
@@ -15,7 +15,7 @@ def shell_command(*words: str, root: Path = Path(), study: str | None = None) ->
 
     Args:
         words: its verbs and options, such as ``ablate``, ``launch``.
-        root: above `results/`; told where it is not the current folder.
+        root: above `results/`; printed if it is not the current folder.
         study: the name to end with, whatever it holds.
     """
     whole = [*words]
@@ -44,8 +44,32 @@ def program() -> str:
     return f"{_python()} {shlex.quote(str(clone))}" if clone.is_file() else "detablate"
 
 
-def _uvx() -> str:
-    """The words that make uv fetch the program again from where it came."""
+def install_command(extra: str = "") -> str:
+    """The command that installs an optional set of packages, such as ``train``, into the environment of this process.
+
+    It names the clone or the present installation, never a package index that may not have this project.
+
+    Args:
+        extra: an optional dependency of `pyproject.toml`; empty for the packages that are always needed.
+    """
+    chosen = f"[{extra}]" if extra else ""
+    clone = Path(__file__).parent.parent
+    if os.environ.get("UV"):
+        if UVX_FOLDER in Path(sys.prefix).parts:
+            return f"{_uvx(chosen)} detablate"
+        return f"{_python().removesuffix('run')}sync{f' --extra {extra}' if extra else ''}"
+    if (clone / "pyproject.toml").is_file():
+        folder = "." if clone.resolve() == Path().resolve() else str(clone)
+        return f"pip install -e {shlex.quote(folder + chosen)}"
+    return f"pip install {shlex.quote('detablate' + chosen)}"
+
+
+def _uvx(extra: str = "") -> str:
+    """The words that make uv install the program again from its source.
+
+    Args:
+        extra: optional packages in brackets, such as ``[train]``.
+    """
     import json
     from importlib import metadata
     from urllib.parse import unquote
@@ -54,13 +78,13 @@ def _uvx() -> str:
     with suppress(metadata.PackageNotFoundError, ValueError, LookupError):
         source: str = json.loads(metadata.distribution("detablate").read_text("direct_url.json") or "{}")["url"]
         path = unquote(source.removeprefix("file://")) if source.startswith("file:") else source
-        return f"{runner} --from {shlex.quote(path)}"
-    return runner
+        return f"{runner} --from {shlex.quote(path + extra)}"
+    return f"{runner} --from {shlex.quote('detablate' + extra)}" if extra else runner
 
 
 def _python() -> str:
     """The Python of this process, by the shortest words that start it again."""
-    if os.environ.get("UV"):  # uv's own, which it tells those that it starts
+    if os.environ.get("UV"):  # uv sets it for the programs that it starts
         return "uv run" if shutil.which("uv") else "python -m uv run"
     python = Path(sys.executable).name
     found = shutil.which(python)

@@ -9,6 +9,7 @@ import pytest
 
 import analysis
 import detablate
+from analysis.shell import install_command
 from tests.command_line import run
 
 ROOT = Path(__file__).parent.parent
@@ -19,8 +20,17 @@ def test_a_command_without_its_packages_names_the_extra(monkeypatch, capsys):
     assert run(monkeypatch, "ablate", "describe", "tiny-shapes") == detablate.MISSING_ENGINE
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "pip install 'detablate[train]'" in printed.err
+    assert f"needs the package torch; to install it: {install_command('train')}" in printed.err
     assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("verb", "meant"),
+    [("errors", "'analyze errors'"), ("compare", "'analyze compare' or 'ablate compare'"), ("shapes", "'data shapes'")],
+)
+def test_a_verb_without_its_group_is_told_with_it(verb, meant, monkeypatch, capsys):
+    assert run(monkeypatch, verb, "a.json") == 2
+    assert f"No such command '{verb}'. Did you mean {meant}?" in capsys.readouterr().err
 
 
 def test_a_missing_module_of_our_own_is_no_missing_package(monkeypatch):

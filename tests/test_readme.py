@@ -32,6 +32,7 @@ def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
 
 def test_the_terminal_capture_is_what_the_command_prints(monkeypatch, capsys):
     command, _, capture = block("capture").partition("\n")
+    monkeypatch.setenv("COLUMNS", "120")
     files = {name: shared_data("coco_val2017_206", f"dt_bbox_{name}.json.gz") for name in ("yolov8n", "yolov8m")}
     truth = shared_data("coco_val2017_206", "gt_bbox_206.json")
     assert command == "$ detablate analyze errors yolov8n.json yolov8m.json --gt gt_bbox_206.json"

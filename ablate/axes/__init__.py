@@ -66,10 +66,10 @@ def find_axis(name: str) -> Axis:
 
 
 def outside_axes() -> dict[str, EntryPoint]:
-    """The axes of other packages, by name; an axis of this project goes before one of the same name.
+    """The axes of other packages, by name; an axis of this project takes precedence over one of the same name.
 
     Raises:
-        BadInput: two packages have one of the same name.
+        BadInput: two packages have an axis of the same name.
     """
     return {name: entry for name, entry in plugins.plugins(plugins.AXES).items() if name not in AXES}
 

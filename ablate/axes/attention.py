@@ -38,7 +38,7 @@ def _variants(base: RunConfig, options: AxisOptions) -> tuple[Variant, ...]:
 
 
 def _with_cost_facts(variant: Variant, options: AxisOptions) -> Variant:
-    """A variant that says whose result it has, with the memory of the paper's GPU where that is asked for."""
+    """The variant with `same_result_as` set and, with ``--paper-hardware``, the memory limit of the paper's GPU."""
     if variant.name.startswith("global, "):
         variant = msgspec.structs.replace(variant, same_result_as="global")
     if options.paper_hardware and variant.changes[f"{GROUP}.kernel"] == "naive":

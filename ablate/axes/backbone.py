@@ -10,7 +10,7 @@ SIZES_OF_PAPER = (("vit-b", "ViT-B", 0.1), ("vit-l", "ViT-L", 0.3))  # with thei
 
 
 def _variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
-    """ResNets and ViTs: the paper's two, or for a base of another size itself, twice as wide and twice as deep."""
+    """ResNets and ViTs: the paper's two sizes, or for another base its own, twice its width, twice its depth."""
     backbone, size = base.model.backbone, model_size(base.model)
     back = {"model.pyramid.type": "multi_scale"} if base.model.pyramid.type == "fpn" else {}
     vits: dict[str, dict[str, Any]] = {

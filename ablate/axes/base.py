@@ -9,11 +9,11 @@ T = TypeVar("T")
 
 
 class AxisOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person adds for the variants.
+    """Options of the command line that the variants depend on.
 
     Attributes:
         weights: files by name (``mae``, ``beit``, epochs such as ``100``).
-        schedule: of an axis of initialisations: all train as long as the base, or each for the paper's best length.
+        schedule: of the axis ``init``: all variants train as long as the base, or each for the paper's best length.
         paper_hardware: cap the memory of a variant that ran out of it in the paper at what the paper's GPUs had.
     """
 
@@ -28,11 +28,11 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: short, unique on its axis.
         changes: dotted key of the config -> value, on top of the base.
-        note: what a reader should know, in one sentence.
+        note: a remark for the reader, in one sentence.
         needs: names of run folders that must be finished before.
-        blocked: why it cannot run yet, as advice; none where it can.
-        number: where it stands, on a numeric axis.
-        same_result_as: the variant whose function it computes in another way; only what it costs differs.
+        blocked: why it cannot run yet, and what to do; None if it can.
+        number: its value on a numeric axis.
+        same_result_as: the variant that computes the same function in another way; only the cost differs.
     """
 
     name: str
@@ -50,13 +50,13 @@ class Axis(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: on the command line.
         title: what is varied, as a heading.
-        source: who asked the question.
+        source: the paper or person that asked the question.
         allowed_keys: the only keys, or groups of keys, that its variants may change.
         variants: from the base config and the options to the variants, in the order of the tables.
         baseline: the variant to compare with; none: the one that changes nothing of the base, or else the first.
-        unit: of the numbers of a numeric axis, such as epochs; empty: the variants are no numbers.
+        unit: of a numeric axis, such as epochs; empty if the variants are not numbers.
         takes_weights: whether ``AxisOptions.weights`` make variants.
-        any_base: whether it can vary any config, also that of a command; else the base is a detector of ours.
+        any_base: whether it can vary any config, also one with ``engine: command``; else only a detector trained here.
     """
 
     name: str
@@ -74,7 +74,7 @@ def variants_from(group: str, rows: Iterable[tuple[str, Mapping[str, Any], str]]
     """Variants from a table.
 
     Args:
-        group: of the config, such as ``model.pyramid``, in which the settings lie.
+        group: the group of the config that contains the settings, such as ``model.pyramid``.
         rows: the name, the settings by their keys in the group, and the note of each variant.
 
     >>> [variant.changes for variant in variants_from("model.pyramid", [("simple pyramid", {"type": "simple"}, "")])]
@@ -87,7 +87,7 @@ def variants_from(group: str, rows: Iterable[tuple[str, Mapping[str, Any], str]]
 
 
 def own_and(own: T, values: Sequence[T]) -> list[T]:
-    """The values of an axis, and what the base has where that is none of them.
+    """The values of an axis, and the base's own value if it is not among them.
 
     >>> own_and(0.85, ["none", 0.9]), own_and("none", ["none", 0.9])
     (['none', 0.9, 0.85], ['none', 0.9])
@@ -96,7 +96,7 @@ def own_and(own: T, values: Sequence[T]) -> list[T]:
 
 
 def is_within(key: str, allowed_keys: frozenset[str]) -> bool:
-    """Whether a dotted key is one of the allowed keys, or lies in a group that is; a limit by its old spelling too.
+    """Whether a dotted key is allowed or lies in an allowed group; ``images``, the old name of a limit, counts too.
 
     >>> is_within("train.lr", frozenset({"train"})), is_within("training", frozenset({"train"}))
     (True, False)

@@ -1,4 +1,4 @@
-"""Axes that a person makes: any keys of the config with their values, or a YAML file.
+"""Axes that a user defines: any keys of the config with their values, or a YAML file.
 
 The file reads::
 
@@ -81,7 +81,7 @@ def axis_from_file(path: Path) -> Axis:
 
 
 def axis_from_keys(requests: Sequence[str], *, grid: bool = False) -> Axis:
-    """``key=v1,v2,...`` once or more: every key is varied alone, the others stay as in the base; or all are crossed.
+    """An axis from ``key=v1,v2,...``: each key is varied alone, with the others as in the base, or all are crossed.
 
     Args:
         requests: the keys and their values.
@@ -118,7 +118,7 @@ def axis_from_keys(requests: Sequence[str], *, grid: bool = False) -> Axis:
 
 
 def _varied(settings: Sequence[dict[str, Any]], base: RunConfig | CommandConfig, *, alone: bool) -> tuple[Variant, ...]:
-    """A variant for each of some settings; where keys are varied alone, the base stands for values that are its own.
+    """One variant per setting; if keys are varied alone, the base is one variant for all values that equal its own.
 
     Raises:
         BadInput: a key or value that does not exist, or no value but the base's own.
@@ -140,7 +140,7 @@ def _varied(settings: Sequence[dict[str, Any]], base: RunConfig | CommandConfig,
 
 
 def _short_names(keys: Sequence[str]) -> dict[str, str]:
-    """The last part of each dotted key; the whole key where another ends alike."""
+    """The last part of each dotted key; the whole key if another key ends with the same part."""
     last = Counter(key.rpartition(".")[2] for key in dict.fromkeys(keys))
     return {key: end if last[end := key.rpartition(".")[2]] == 1 else key for key in keys}
 

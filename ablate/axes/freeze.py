@@ -1,7 +1,7 @@
 """Which parts of a ViT are trained: all, or not the patch embedding, the first blocks, the norms.
 
-No source known here has numbers of a detector with a plain ViT. Frozen parts keep what they start from, so the question
-is one of pre-trained weights.
+No source known here has numbers of a detector with a plain ViT. Frozen parts keep their initial values, so the question
+only makes sense with pre-trained weights.
 """
 
 from typing import Any

@@ -1,8 +1,8 @@
 """Initialisation: random, supervised, MoCo v3, BEiT, MAE; each with the settings that belong to its weights.
 
 The paper tuned learning rate and weight decay for each of them: 8e-5 and 0.1, but 1.6e-4 for random and MoCo v3, and
-0.2 for random. Here they keep those ratios to the base, whose own initialisation they are taken to fit. Drop path it
-tuned for each size, 0.1 for ViT-B and 0.3 for ViT-L, and alike for all initialisations: it is the base's.
+0.2 for random. Here the same ratios apply to the base, whose values are assumed to fit its own initialisation. It
+tuned drop path for each size (0.1 for ViT-B, 0.3 for ViT-L), not for each initialisation: here the base's is kept.
 Pixel statistics, layer scale and the kind of bias tables follow from what lies in the file.
 
 All train as long as the base, which is the controlled comparison. With ``--schedule best`` each trains for the length
@@ -57,14 +57,14 @@ def _pretrained(kind: str, base: RunConfig, options: AxisOptions) -> Variant:
 
 
 def missing_weights(option: str, kind: str, base: RunConfig) -> str:
-    """What to do about weights that were not given."""
+    """The remedy for weights that were not given."""
     size = model_size(base.model)
     reason = UNPUBLISHED.get((kind, size), "") if size in ("vit-b", "vit-l") else f"there are none for size {size}"
     return f"no public weights ({reason}); " * bool(reason) + f"pass --weights {option}=FILE"
 
 
 def check_options(options: AxisOptions, names: tuple[str, ...]) -> None:
-    """Refuse weights that no variant asks for.
+    """Refuse weights that no variant uses.
 
     Raises:
         BadInput: a name of ``--weights`` is none of ``names``.

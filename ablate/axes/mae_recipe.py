@@ -1,4 +1,4 @@
-"""Weights that the project makes itself: which recipe a base has for them, and what a variant sets to use them."""
+"""Weights that this program pre-trains: the recipe that a base has for them, and the keys that a variant sets."""
 
 from typing import Any
 
@@ -27,13 +27,13 @@ def mae_recipe(base: RunConfig) -> Pretrain | None:
 
 
 def epochs_to_compare(recipe: Pretrain) -> tuple[int, ...]:
-    """Epochs to compare: a quarter and half of the recipe's, and all; each is a full schedule of its own."""
+    """Numbers of epochs to compare: a quarter, half and all of the recipe's; each is a full schedule of its own."""
     lengths = (round(recipe.epochs * share) for share in (0.25, 0.5, 1))
     return tuple(epochs for epochs in lengths if epochs > recipe.warmup_epochs)
 
 
 def pretraining_changes(recipe: Pretrain, epochs: int) -> dict[str, Any]:
-    """The keys of a run that starts from weights of so many epochs."""
+    """The config keys of a run that starts from weights of this many epochs."""
     tree = msgspec.to_builtins(msgspec.structs.replace(recipe, epochs=float(epochs)))
     defaults = {field.name: field.default for field in msgspec.structs.fields(Pretrain) if not field.required}
     short = {key: value for key, value in tree.items() if key not in defaults or defaults[key] != value}

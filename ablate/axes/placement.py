@@ -1,4 +1,4 @@
-"""Where the global blocks stand, and how many they are."""
+"""The positions and the number of global blocks."""
 
 from ablate.axes.base import Axis, AxisOptions, Variant, variants_from
 from ablate.config.backbone import vit_of

@@ -12,7 +12,7 @@ from analysis.exceptions import BadInput
 
 
 def plugin_axis(entry: EntryPoint) -> Axis:
-    """The axis of an entry point; what its variants raise names it too.
+    """The axis of an entry point; errors that its variants raise name the entry point.
 
     Raises:
         BadInput: it cannot be loaded, or is no axis.

@@ -1,7 +1,7 @@
 """Positional information: a relative bias and an absolute embedding, each pre-trained, random, zero or none.
 
-On the base's own initialisation, or on weights given for the axis: of one kind in all treatments, of several in the
-rows of the paper's table.
+Variants start from the base's own initialisation, or from weights given for the axis: one kind is combined with all
+treatments, several kinds give the rows of the paper's table.
 """
 
 from collections.abc import Mapping, Sequence

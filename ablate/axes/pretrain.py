@@ -1,7 +1,7 @@
 """How long to pre-train: MAE weights after 100 to 1600 epochs, or of the base's own pre-training, and none at all.
 
 Weights are given by their epochs: ``100``, ``mae@100``; ``mae`` alone is the released point of the sweep. Every length
-is a schedule of its own that ends with its cosine; weights from the middle of a longer one are something else.
+is a full cosine schedule of its own; weights from the middle of a longer schedule are not comparable.
 """
 
 from ablate.axes.base import Axis, AxisOptions, Variant
@@ -24,7 +24,7 @@ def _variants(base: RunConfig, options: AxisOptions) -> tuple[Variant, ...]:
     if recipe is not None:
         return (random, *(_pretrained_here(recipe, epochs, base) for epochs in epochs_to_compare(recipe)))
     published = model_size(base.model) in SIZES
-    # The paper's points are shown with what they lack, but beside a sweep of another model only that sweep.
+    # The paper's points without weights are shown as blocked; with weights of another model only those are shown.
     points = sorted({*files, *EPOCHS} if not files or published else files)
     return (random, *(_from_file(epochs, base, files.get(epochs), published) for epochs in points))
 

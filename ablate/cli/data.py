@@ -68,7 +68,7 @@ def check(
     else:
         typer.echo("\n".join(_lines(reports, together)))
     if errors:
-        raise BadInput(f"{errors:,} errors in the data; correct them before training")
+        raise BadInput(f"{_counted(errors)} in the data; correct the data before training")
 
 
 def init(
@@ -120,7 +120,7 @@ def init(
     reports, together, errors = _checked({"train": sets["train"]} if lists else sets)
     if errors:
         typer.echo("\n".join(_lines(reports, together)), err=as_json)
-        raise BadInput(f"{errors:,} errors in the data, so nothing is written; correct them and try again")
+        raise BadInput(f"{_counted(errors)} in the data, so nothing is written; correct the data and try again")
     both = sets if not lists else dict.fromkeys(NAMES, sets["train"])
     for name, path in lists.items():
         write_bytes(path, texts[name].encode())
@@ -132,9 +132,9 @@ def init(
     for name, path in lists.items():
         typer.echo(f"{name}: {len(texts[name].splitlines()):,} images, listed in {path}")
     typer.echo("".join(f"left out: {line}\n" for line in unused) + f"written: {target}")
-    typer.echo(
-        f"next: {shell_command('ablate', 'vary', '--vary', 'train.lr=1e-3,2e-3', '--data', str(target), '--dry-run')}"
-    )
+    boxes_alone = () if all(report.has_masks for report in reports) else ("--set", "model.detector.masks=false")
+    words = ("--vary", "train.lr=1e-3,2e-3", "--data", str(target), *boxes_alone, "--name", "first", "--dry-run")
+    typer.echo(f"next: {shell_command('ablate', 'vary', *words)}")
 
 
 def _found_sets(data: list[str], validation: str, hold_out: float | None) -> "tuple[dict[str, Files], list[str], Path]":
@@ -168,7 +168,7 @@ def _found_sets(data: list[str], validation: str, hold_out: float | None) -> "tu
 def _checked(
     sets: Mapping[str, Files], *, drop_invalid: bool = False
 ) -> "tuple[list[DataReport], list[DataProblem], int]":
-    """What is found in data sets, in both together, and the number of errors."""
+    """The reports of data sets, the problems of both together, and the number of errors."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -225,15 +225,22 @@ def _lines(reports: "list[DataReport]", together: "list[DataProblem]") -> Iterat
     for report in reports:
         yield (
             f"{report.name}: {report.images:,} images ({report.images_without_objects:,} without objects), "
-            f"{report.objects:,} objects, {report.crowds:,} crowds, {report.categories:,} categories  "
+            f"{report.objects:,} objects{' without masks' * (not report.has_masks)}, {report.crowds:,} crowds, "
+            f"{report.categories:,} categories  "
             f"{report.annotations}"
         )
         for finding in report.findings:
             yield from _finding_lines(finding)
         if not report.findings:
             yield "  nothing wrong"
+    if together:
+        yield "both sets:"
     for finding in together:
         yield from _finding_lines(finding)
+
+
+def _counted(errors: int) -> str:
+    return "1 error" if errors == 1 else f"{errors:,} errors"
 
 
 def _finding_lines(finding: "DataProblem") -> Iterator[str]:

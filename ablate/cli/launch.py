@@ -32,6 +32,7 @@ from ablate.runs.folder import SCHEMA, Workspace
 from ablate.studies.study import Job, Study, list_studies
 from analysis.cli.option_rules import check_options, given_options
 from analysis.exceptions import BadInput
+from analysis.shell import shell_command
 
 if TYPE_CHECKING:
     from ablate.launch.cluster import Cluster
@@ -89,10 +90,10 @@ def launch(
 def submit_and_show(
     workspace: Workspace, study: Study, options: LaunchOptions, cluster: "Cluster", *, dry_run: bool, follow: bool
 ) -> None:
-    """Hand a study to Slurm, say what was submitted, and watch it where that is asked for.
+    """Submit a study to Slurm, print what was submitted, and watch it with ``--follow``.
 
     Raises:
-        BadInput: something cannot be, or Slurm refuses; nothing is submitted.
+        BadInput: an option does not fit, or Slurm refuses a job; nothing is submitted.
         SomeFailed: the jobs were watched, and not every run has a result.
     """
     from ablate.launch.follow import follow_jobs, submission_lines
@@ -118,7 +119,7 @@ def launch_study(
         workspace: above `results/`.
         study: whose runs.
         options: of the launch.
-        yes: whether not to ask before what takes long; a drain never asks.
+        yes: start long runs without asking; a drain never asks.
         drain: work on the study beside other launches.
 
     Raises:
@@ -140,7 +141,7 @@ def launch_study(
 
 
 def confirm_cost(workspace: Workspace, study: Study, options: LaunchOptions) -> None:
-    """Say what a launch will cost and ask whether to begin; the tiny preset and what is done need no question.
+    """Show what a launch will cost and ask whether to begin, except for the tiny preset and for finished runs.
 
     Raises:
         BadInput: there is no terminal for a question, or nothing could be timed.
@@ -221,8 +222,12 @@ def logs(
     if as_json:
         print_json({"schema": SCHEMA, "study": chosen.name, "lines": [line._asdict() for line in last]})
         return
+    empty = True
     for line in last:
         typer.echo(found.shown(line))
+        empty = False
+    if empty and lines and not follow:
+        typer.echo(f"no log yet: {shell_command('ablate', 'status', root=workspace.root, study=chosen.name)}")
     while follow:
         time.sleep(FOLLOW_SECONDS)
         for line in found.new():
@@ -313,7 +318,7 @@ def _remove(workspace: Workspace, removal: "Removal", *, dry_run: bool, yes: boo
 
 
 def _matching(study: Study, wanted: str) -> list[Job]:
-    """The runs that a word names; all for an empty one."""
+    """The runs that ``--run`` names; all if it is empty."""
     found = [
         job for job in study.jobs if job.run_id and wanted in ("", job.variant, f"{job.variant}:{job.seed}", job.run_id)
     ]

@@ -1,4 +1,4 @@
-"""What the analysis is told of runs: the newest study's predictions, and the ground truth of a run folder."""
+"""What ``analyze`` uses without file names: the newest study's predictions, and the ground truth of a run folder."""
 
 import time
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from analysis.exceptions import BadInput
 def newest_predictions(root: Path) -> InputFiles | None:
     """The finished runs of the newest study under a root, or the newest finished run where there is no study.
 
-    Runs are called by their variants, with the seed where a variant has several. None where nothing is finished.
+    Runs are named after their variants, with the seed if a variant has several. None if no run is finished.
     """
     workspace = Workspace(root)
     for study in reversed(list_studies(workspace, quiet=True)):

@@ -1,4 +1,4 @@
-"""What the verbs of ``ablate`` share: their options, each declared once, and their output.
+"""Options that several verbs of ``ablate`` have, each declared once, and the output of verbs.
 
 A verb takes options that it has in common with others as one value: a dataclass, whose fields `with_options` makes
 options of the verb. The verb's own options stand beside it.
@@ -44,7 +44,7 @@ EngineName = Literal["vision", "detectron2"]
 
 
 def as_workspace(root: str | Workspace) -> Workspace:
-    """The workspace that ``--root`` names; what is one already stays."""
+    """The workspace of ``--root``; a workspace is returned as it is."""
     return root if isinstance(root, Workspace) else Workspace(Path(root))
 
 
@@ -55,6 +55,7 @@ DataFrom = Annotated[
     list[str] | None,
     typer.Option(
         "--data",
+        metavar="DATA",
         help="shapes, a COCO root or a YAML file; or four times: train JSON, train images, validation JSON, "
         "validation images.",
         show_default="the config's",
@@ -122,10 +123,10 @@ class ConfigOptions:
     device: OnDevice = "auto"
 
     def load(self) -> RunConfig:
-        """The config with the data, the weights and the changes that were asked for.
+        """The config with the data, the weights and the changes of the command line.
 
         Raises:
-            BadInput: there is no such file or preset, or something does not fit.
+            BadInput: there is no such file or preset, or an option does not fit the config.
         """
         belonging = {}
         if self.weights:
@@ -137,7 +138,7 @@ class ConfigOptions:
         """The config with its changes, if it is that of a command of the user; else None.
 
         Raises:
-            BadInput: there is no such file or preset, or something does not fit.
+            BadInput: there is no such file or preset, or an option does not fit the config.
         """
         if not isinstance(load_any_config(self.config), CommandConfig):
             return None
@@ -152,7 +153,7 @@ class ConfigOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchSettings:
-    """How runs are launched; nothing here changes a result, but how many GPUs a run has is planned with."""
+    """How runs are launched. No option changes a result; the plan depends on ``gpus_per_run`` alone."""
 
     gpus_per_run: Annotated[
         int, typer.Option("--gpus-per-run", help="Number of GPUs that train one run together.", min=1)
@@ -182,7 +183,7 @@ class LaunchSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class DrainSettings:
-    """A launch beside others, on any hosts that share the disk."""
+    """Options of ``--drain``: several launches, on any hosts that share the disk, work on one study."""
 
     drain: Annotated[
         bool,
@@ -204,10 +205,10 @@ class DrainSettings:
     ] = ""
 
     def chosen(self) -> Drain | None:
-        """What was asked for; none without ``--drain``.
+        """The limits of the drain; None without ``--drain``.
 
         Raises:
-            BadInput: no duration.
+            BadInput: ``--stop-after`` is not a duration.
         """
         seconds = seconds_of("--stop-after", self.stop_after) if self.stop_after else None
         return Drain(max_runs=self.max_runs, stop_after=seconds, limit=self.stop_after) if self.drain else None
@@ -215,7 +216,7 @@ class DrainSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SlurmSettings:
-    """What jobs ask of a cluster; what is not given is as the YAML file says."""
+    """What jobs request from a cluster; options that are not given come from the YAML file."""
 
     on: Annotated[Literal["here", "slurm"], typer.Option("--on", help="Run on this machine, or as Slurm jobs.")] = (
         "here"
@@ -284,7 +285,7 @@ class SlurmSettings:
 
         Args:
             workspace: in which the YAML file may lie.
-            gpus_per_run: where it was given.
+            gpus_per_run: of the command line; None if it was not given.
 
         Raises:
             BadInput: there is no such file, or something in it is wrong.
@@ -310,7 +311,7 @@ def seconds_of(option: str, text: str) -> float:
     (5400.0, 90.0)
 
     Raises:
-        BadInput: it is none, or no time at all.
+        BadInput: the text is not a duration, or the duration is zero.
     """
     found = DURATION.fullmatch(text.strip())
     parts = [float(part or 0) for part in found.groups()] if found else []
@@ -321,7 +322,7 @@ def seconds_of(option: str, text: str) -> float:
 
 
 def with_options(verb: Callable[..., None]) -> Callable[..., None]:
-    """Make the fields of the dataclasses that a verb takes options of their own, for typer.
+    """Turn the fields of the dataclasses that a verb takes into options of the verb, for typer.
 
     >>> @dataclass
     ... class Shared:
@@ -372,7 +373,7 @@ def whole_numbers(option: str, text: str, example: str) -> list[int]:
     [0, 2]
 
     Raises:
-        BadInput: there is something else.
+        BadInput: the text is anything else.
     """
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not all(part.isdecimal() for part in parts):
@@ -388,7 +389,7 @@ def show(
 ) -> None:
     """The output of a verb: a JSON document for programs, or a screen for people, once or repeatedly.
 
-    Watched into a file, or by another program, only what is new is printed.
+    Repeated output into a file or a pipe contains only new lines.
     """
     from analysis.render.screen import print_whole
 

@@ -70,7 +70,7 @@ def run(
 
 
 def _run_command(config: CommandConfig, options: ConfigOptions) -> RunFolder:
-    """Carry out a command on the first visible GPU, or on the CPU, once that is free."""
+    """Run a command on the first visible GPU, or on the CPU, as soon as it is free."""
     from ablate.execute.command import execute_foreign
     from ablate.launch.base import devices_of, is_cpu, waiting_for_first
 

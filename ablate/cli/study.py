@@ -59,7 +59,7 @@ Base = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class StudyOptions:
-    """What is common to all runs of a study, and whether it is only shown, written, or run at once."""
+    """Options common to all runs of a study, and whether the study is only shown, written, or also run."""
 
     base: Base = "tiny-shapes"
     data: DataFrom = None
@@ -135,7 +135,7 @@ def axis_verb(name: str) -> Callable[..., None]:
         check_options(context, RULES["AXIS"])
         plan_study(find_axis(name), options, settings)
 
-    command.__doc__ = axis_summary(name)
+    command.__doc__ = f"{axis_summary(name)}\n\nPlans a study of these variants; --launch also runs it."
     return with_options(command)
 
 
@@ -169,7 +169,7 @@ def vary(
 
 
 def plan_study(axis: Axis, options: StudyOptions, settings: LaunchSettings) -> None:
-    """Plan a study and show it; write it but for a dry run, and launch it where that was asked for.
+    """Plan a study and show it; write it unless it is a dry run, and launch it with ``--launch``.
 
     Raises:
         BadInput: there is no such study, or its name is taken; and the errors of `launch_study`.
@@ -200,14 +200,14 @@ def plan_study(axis: Axis, options: StudyOptions, settings: LaunchSettings) -> N
     if isinstance(base, CommandConfig):
         study = plan_command(axis, request, workspace, crossed=crossed, write=written)
     else:
-        if options.launch:  # a missing engine is told before anything is written
+        if options.launch:  # a missing engine is reported before anything is written
             python_of(load_config(request.base, request.settings).engine)
         study = plan(axis, request, workspace, crossed=crossed, write=written)
     for engine in {run.config.engine for run in study.runs if run.config is not None} if options.launch else ():
         python_of(engine)
     if written:
         write_study(workspace, study)
-    elif all(run.run_id or run.blocked for run in study.runs):  # else its data is not there, nor is such a study
+    elif all(run.run_id or run.blocked for run in study.runs):  # else its data is missing, so no such study can exist
         try:
             check_free(workspace, study)
         except BadInput as error:
@@ -271,7 +271,7 @@ def probe(
 
 
 def _all_axes() -> Iterator[Axis]:
-    """Those of this project and of other packages; of one that cannot be loaded it is told why."""
+    """The axes of this project and of other packages; a warning says why one cannot be loaded."""
     yield from AXES.values()
     for entry in outside_axes().values():
         try:

@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class TuneOptions:
-    """What is tuned, by what, and whether it is only shown, written, or run at once."""
+    """What is tuned and how, and whether the tuning is only shown, written, or also run."""
 
     base: Base = "tiny-shapes"
     weights: Annotated[
@@ -127,7 +127,7 @@ def tune(context: typer.Context, options: TuneOptions, settings: LaunchSettings)
 
 
 def _tune(options: TuneOptions, settings: LaunchSettings, weights: dict[str, str], name: str) -> None:
-    """One initialisation, as far as requested."""
+    """Tune one initialisation, as far as requested."""
     from ablate.studies.plan import Request
     from ablate.studies.tune import TuneRequest, plan_tuning
 
@@ -168,7 +168,7 @@ def _tune(options: TuneOptions, settings: LaunchSettings, weights: dict[str, str
 
 
 def _run(workspace: Workspace, planned: "PlannedTuning", options: LaunchOptions) -> None:
-    """Run what is asked for by now; that runs diverge is a result.
+    """Run the settings requested so far; a run that diverges is a result.
 
     Raises:
         Stopped: the user or a signal asked to stop.
@@ -195,10 +195,10 @@ def _run(workspace: Workspace, planned: "PlannedTuning", options: LaunchOptions)
 
 
 def _show(planned: "PlannedTuning", options: TuneOptions) -> None:
-    """What is known, and once it is done, files of it and the chosen settings.
+    """Show the results so far; when the tuning is done, also write its files and the chosen settings.
 
     Raises:
-        BadInput: it cannot go on.
+        BadInput: the tuning cannot go on.
     """
     from ablate.studies.show_tuning import (
         measure_stages,

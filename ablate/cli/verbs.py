@@ -5,12 +5,12 @@ from contextlib import suppress
 from analysis.cli.verbs import Group, Verb
 from analysis.exceptions import BadInput
 
-AXES, STUDIES = "Axes", "Studies"
+AXES, STUDIES = "Axes (each plans a study; --launch also runs it)", "Studies"
 A_LAUNCH = (1, 3, 5, 130)  # exit codes of what runs a study
 
 
 def all_verbs() -> tuple[Verb | Group, ...]:
-    """What follows the name of the program."""
+    """The commands and groups of the program."""
     return (
         Group(
             name="analyze",
@@ -52,7 +52,7 @@ def ablate_verbs() -> tuple[Verb | Group, ...]:
     from ablate.axes import outside_axes
 
     others: list[str] = []
-    with suppress(BadInput):  # two of one name: `ablate axes` tells
+    with suppress(BadInput):  # two packages have an axis of one name: `ablate axes` says so
         others += outside_axes()
     takes_weights = {axis.name for axis in KNOWN.values() if axis.takes_weights}
     axes = (
@@ -138,7 +138,6 @@ def ablate_verbs() -> tuple[Verb | Group, ...]:
             target="ablate.cli.verbs:new_verbs",
             summary="Write a commented start file: an axis, or a preset.",
             examples=("ablate new axis windows",),
-            panel=AXES,
         ),
         Verb(
             name="tune",
@@ -193,6 +192,7 @@ def ablate_verbs() -> tuple[Verb | Group, ...]:
             summary="Delete a study, its configs, and the runs that no other study uses; asks first.",
             examples=("ablate delete attention-tiny-shapes --dry-run",),
             panel=STUDIES,
+            exit_codes=(1,),
         ),
         Verb(
             name="gc",
@@ -200,6 +200,7 @@ def ablate_verbs() -> tuple[Verb | Group, ...]:
             summary="Delete the runs and pre-trainings that no study uses any more; asks first.",
             examples=("ablate gc --dry-run",),
             panel=STUDIES,
+            exit_codes=(1,),
         ),
         Verb(
             name="adopt",
@@ -212,7 +213,7 @@ def ablate_verbs() -> tuple[Verb | Group, ...]:
 
 
 def axis_summary(name: str) -> str:
-    """What the help says of an axis; of another package's without importing it."""
+    """The summary of an axis in the help; an axis of another package is not imported for it."""
     from ablate.axes import AXES as KNOWN
     from ablate.axes import outside_axes
 
@@ -221,7 +222,7 @@ def axis_summary(name: str) -> str:
     else:
         entry = outside_axes()[name]
         title = f"An axis of {entry.dist.name if entry.dist is not None else 'another package'}"
-    return f"{title}. Plans a study; --launch runs it."
+    return f"{title}."
 
 
 def new_verbs() -> tuple[Verb, ...]:

@@ -1,1 +1,1 @@
-"""What a run is: its config, as YAML and as a value, and the two hashes that name it."""
+"""The config of a run, as YAML and as a value, and the two hashes that name the run."""

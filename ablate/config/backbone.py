@@ -20,7 +20,7 @@ def vit_of(base: RunConfig, axis: str) -> ViT:
 
 
 class Dimensions(NamedTuple):
-    """Of a plain ViT."""
+    """Dimensions of a plain ViT."""
 
     width: int
     depth: int
@@ -37,7 +37,7 @@ SIZES = {
 def model_size(model: Model) -> str:
     """``vit-b``, ``vit-l``, ``vit-h``, ``resnet-50``, ``resnet-101``; a ViT of another size by its width and depth.
 
-    A backbone of another package is called as its entry point.
+    A backbone of another package is named after its entry point.
 
     >>> from ablate.config.yaml import load_config
     >>> model_size(load_config("vit-l-coco").model), model_size(load_config("tiny-shapes").model)

@@ -16,7 +16,7 @@ from msgspec import Meta, field
 from ablate.config.schema import Coco, Part, RunConfig, Shapes, _about, _require
 from ablate.config.template import arguments, placeholders, quoted_placeholder
 
-# Placeholders that no parameter may have the name of, and what each stands for.
+# Placeholders, whose names no parameter may have, and what each stands for.
 PROVIDED = {
     "run": "folder for the files of the run",
     "gpus": "number of GPUs of the run",
@@ -117,7 +117,7 @@ class CommandConfig(Part, frozen=True, kw_only=True):
         """The dotted key that a person means by a name: one of this config, or else a parameter.
 
         Raises:
-            ValueError: it may be both.
+            ValueError: the name may mean either.
         """
         is_key = name.partition(".")[0] in self.__struct_fields__
         is_parameter = name in parameter_texts(self.parameters)
@@ -143,7 +143,7 @@ class CommandConfig(Part, frozen=True, kw_only=True):
 
     @property
     def variables(self) -> dict[str, str]:
-        """The literal environment."""
+        """The literal environment variables of the command."""
         return {name: _as_text(name, value) for name, value in self.env.items()}
 
     @property
@@ -164,7 +164,7 @@ class AdoptedConfig(Part, frozen=True, kw_only=True):
 
     @property
     def validation(self) -> Coco:
-        """What they are measured on."""
+        """The validation set on which the predictions are evaluated."""
         return Coco(annotations=self.annotations, images=self.images)
 
 
@@ -174,7 +174,7 @@ KINDS: Mapping[str, type[CommandConfig] | type[AdoptedConfig]] = {"command": Com
 
 
 def validation_of(config: AnyConfig) -> Shapes | Coco:
-    """What a run of any kind is measured on."""
+    """The validation set of a run of any kind."""
     return config.data.validation if isinstance(config, RunConfig) else config.validation
 
 

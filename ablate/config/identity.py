@@ -1,4 +1,4 @@
-"""The identities of a run, hashes of its config: what was learned, and what was measured of it.
+"""The two identities of a run, hashes of its config: one for the training, one for predictions and evaluation.
 
 Both are SHA-256 over canonical JSON of parsed values, so the order of keys, comments, the spelling of numbers, names,
 paths, the machine and the launcher do not enter. A field at its default is left out: a field that is added later, with
@@ -17,22 +17,22 @@ import msgspec
 from ablate.config.foreign import AdoptedConfig, CommandConfig
 from ablate.config.schema import Part, PluginBackbone, Pretraining, RunConfig
 
-# Raised by hand when the same config starts to train to something else: a fixed bug, another order of images.
+# Raised by hand when the same config starts to train to other weights: a fixed bug, another order of images.
 TRAINING_REVISION = 3
 PRETRAINING_REVISION = 1
-# The same for predictions from the same weights, and for what is measured of them.
+# The same for predictions from the same weights, and for their evaluation.
 EVALUATION_REVISION = 1
 COMMAND_REVISION = 1  # of how a command is filled in and started
 ID_DIGITS = 12  # hexadecimal: 48 bits, a clash among a million runs has a chance of 1 in 500
 
 
 def data_digest(annotations: str, images: str) -> str:
-    """How a data set enters an identity: one digest (64 hex digits) of those of its annotations and of its images."""
+    """The digest (64 hex digits) of a data set in an identity, from those of its annotations and its images."""
     return _hash({"annotations": annotations, "images": images})
 
 
 def pretraining_identity(pretraining: Pretraining, images: str) -> str:
-    """Hash (64 hex digits) of everything that determines pre-trained weights; of which epochs they are kept does not.
+    """Hash (64 hex digits) of everything that determines pre-trained weights, but not which epochs are kept.
 
     Args:
         pretraining: resolved, as below.
@@ -116,7 +116,7 @@ def command_identities(config: CommandConfig, sources: str, validation_data: str
 
 
 def adopted_identities(config: AdoptedConfig, validation_data: str) -> tuple[str, str]:
-    """Likewise of predictions from elsewhere, whose content is all that is known of the training."""
+    """The two identities of adopted predictions, whose content is all that is known of the training."""
     training = _hash({"engine": config.engine, "predictions": config.sha256})
     return training, _measured(training, validation_data)
 

@@ -1,4 +1,4 @@
-"""What other packages add by entry points: ``detablate.axes`` and ``detablate.backbones``.
+"""Entry points of other packages: ``detablate.axes`` and ``detablate.backbones``.
 
 A package that is installed beside this one names its objects in its ``pyproject.toml``::
 
@@ -26,7 +26,7 @@ def plugins(group: str) -> dict[str, EntryPoint]:
     """The entry points of a group by their names, in the order of names.
 
     Raises:
-        BadInput: two packages have one of the same name.
+        BadInput: two packages have an entry point of the same name.
     """
     found: dict[str, EntryPoint] = {}
     for entry in sorted(entry_points(group=group), key=lambda entry: entry.name):
@@ -60,10 +60,10 @@ def errors_named(entry: EntryPoint, what: str) -> Iterator[None]:
 
     Args:
         entry: of a package of the user.
-        what: cannot be done.
+        what: the action that fails, for the sentence.
 
     Raises:
-        BadInput: something was raised inside.
+        BadInput: an exception was raised inside the block.
     """
     try:
         yield

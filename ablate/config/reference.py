@@ -98,7 +98,7 @@ def _meaning(type_: Any) -> str:
 
 
 def _values(type_: Any) -> str:
-    """What a key takes, in words."""
+    """The values that a key accepts, in words."""
     type_ = _bare(type_)
     if isinstance(type_, inspect.LiteralType):
         return ", ".join(f"`{value}`" for value in type_.values)

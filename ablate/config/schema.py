@@ -1,11 +1,11 @@
-"""What a run is: ``RunConfig`` and its parts, frozen and validated; everything that changes a result is a field here.
+"""The config of a run: ``RunConfig`` and its parts, frozen and validated, with all that can change a result.
 
 Files are read and written by ``ablate.config.yaml``, hashed by ``ablate.config.identity``. No field holds a name, a
 machine or a number of workers: those change nothing. A missing treatment is spelled ``none``. Sources: the paper is
 "Benchmarking Detection Transfer Learning with Vision Transformers" (arXiv 2111.11429), ViTDet is arXiv 2203.16527.
 
-Constructing a part checks it alone; ``RunConfig`` checks what lies between the parts. A bad value raises ``ValueError``
-(through ``config_yaml``: ``BadInput``) with one sentence that names the field and the remedy.
+Constructing a part checks it alone; ``RunConfig`` checks that the parts fit together. A bad value raises ``ValueError``
+(in ``ablate.config.yaml``: ``BadInput``) with one sentence that names the field and the remedy.
 """
 
 from typing import Annotated, Any, Literal
@@ -20,13 +20,13 @@ def _about(text: str) -> Meta:
 
 
 def _require(condition: bool, sentence: str) -> None:
-    """Raises ValueError with the sentence where the condition does not hold."""
+    """Raise ValueError with the sentence if the condition does not hold."""
     if not condition:
         raise ValueError(sentence)
 
 
 def _require_multiple(name: str, value: int, of: str, unit: int) -> None:
-    """Raises ValueError, which names the nearest, where a value is no multiple of a unit."""
+    """Raise ValueError, which names the nearest valid value, if a value is not a multiple of a unit."""
     nearest = max(1, round(value / unit)) * unit
     _require(value % unit == 0, f"{name} {value} is not a multiple of {of} {unit}; nearest is {nearest}")
 
@@ -46,7 +46,7 @@ class Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Attention(Part, frozen=True, kw_only=True):
-    """Where the blocks look, and how it is computed (paper, section 2; ViTDet, section 3)."""
+    """Which tokens attend to each other, and how attention is computed (paper, section 2; ViTDet, section 3)."""
 
     pattern: Annotated[
         Literal["window", "hybrid", "global"], _about("hybrid: windows, with a few global blocks between them")
@@ -58,7 +58,7 @@ class Attention(Part, frozen=True, kw_only=True):
     global_count: Annotated[Count, _about("number of global blocks, unless they are listed")] = 4
     propagation: Annotated[
         Literal["none", "shift", "conv_naive", "conv_basic", "conv_bottleneck"],
-        _about("between windows, where no block is global"),
+        _about("exchange between windows if no block is global"),
     ] = "none"
     kernel: Annotated[
         Literal["naive", "fused", "fused_table"],
@@ -73,11 +73,16 @@ class Attention(Part, frozen=True, kw_only=True):
 class Position(Part, frozen=True, kw_only=True):
     """Treatment of the two kinds of positional information (paper, table 4): pre-trained, random, zero or none."""
 
-    relative: Annotated[Literal["pt", "rand", "zero", "none"], _about("bias tables")] = "zero"
+    relative: Annotated[
+        Literal["pt", "rand", "zero", "none"],
+        _about("start of the bias tables: pre-trained, random, zero; none: no tables"),
+    ] = "zero"
     tables: Annotated[
         Literal["shared", "per_block"], _about("shared: one table for windowed, one for global blocks, as in the paper")
     ] = "shared"
-    absolute: Annotated[Literal["pt", "rand", "zero", "none"], _about("embedding added to the patches")] = "rand"
+    absolute: Annotated[
+        Literal["pt", "rand", "zero", "none"], _about("start of the embedding added to the patches; likewise")
+    ] = "rand"
     absolute_grid: Annotated[Size, _about("side of the stored embedding in tokens; resized to the image")] = 14
 
 
@@ -85,7 +90,7 @@ class ViT(Part, frozen=True, kw_only=True, tag_field="type", tag="vit"):
     """A plain Vision Transformer."""
 
     width: Annotated[Size, _about("channels of a token")]
-    depth: Annotated[int, Meta(ge=1, le=1000), _about("blocks")]
+    depth: Annotated[int, Meta(ge=1, le=1000), _about("number of blocks")]
     heads: Annotated[Size, _about("attention heads; they divide the width")]
     image_size: Annotated[Size, _about("side of the square input in pixels")]
     patch_size: Annotated[Size, _about("side of a patch in pixels")] = 16
@@ -152,7 +157,7 @@ class ViT(Part, frozen=True, kw_only=True, tag_field="type", tag="vit"):
 class ResNet(Part, frozen=True, kw_only=True, tag_field="type", tag="resnet"):
     """A residual network, the convolutional comparison."""
 
-    depth: Annotated[Literal[50, 101], _about("layers")]
+    depth: Annotated[Literal[50, 101], _about("number of layers")]
     image_size: Annotated[Size, _about("side of the square input in pixels")]
 
     def __post_init__(self) -> None:
@@ -246,7 +251,7 @@ class Model(Part, frozen=True, kw_only=True):
         )
 
     def _check_scaled_maps(self, backbone: ViT) -> None:
-        """Whether the maps of a ViT can be scaled to a pyramid's strides."""
+        """Check that the maps of a ViT can be scaled to a pyramid's strides."""
         kind, patch = self.pyramid.type, backbone.patch_size
         _require(
             kind != "multi_scale" or backbone.depth % 4 == 0,
@@ -323,8 +328,8 @@ class Pretrain(Part, frozen=True, kw_only=True):
     mask_ratio: Annotated[Rate, _about("share of the patches that are masked")] = 0.75
     normalised_target: Annotated[bool, _about("each patch to be reconstructed at mean 0 and variance 1")] = True
     decoder_width: Size = 512
-    decoder_depth: Annotated[Count, _about("blocks")] = 8
-    decoder_heads: Annotated[Size, _about("they divide its width")] = 16
+    decoder_depth: Annotated[Count, _about("number of blocks")] = 8
+    decoder_heads: Annotated[Size, _about("attention heads; they divide decoder_width")] = 16
     epochs: Annotated[Positive, _about("number of epochs; every length is a separate full cosine schedule")] = 800.0
     warmup_epochs: Annotated[NonNegative, _about("linear from 0, before the cosine")] = 40.0
     batch_size: Annotated[Count, _about("images per optimizer step, over all devices and accumulation steps")] = 4096
@@ -334,7 +339,7 @@ class Pretrain(Part, frozen=True, kw_only=True):
     crop_scale: Annotated[tuple[Positive, Positive], _about("share of the image area in a crop")] = (0.2, 1.0)
     flip: Annotated[Fraction, _about("probability")] = 0.5
     precision: Annotated[
-        Literal["fp32", "bf16", "fp16", "auto"], _about("auto is resolved on the machine before the identity is taken")
+        Literal["fp32", "bf16", "fp16", "auto"], _about("auto: bf16, fp16 or fp32, resolved on the machine that plans")
     ] = "fp32"
     seed: Annotated[int, Meta(ge=0, lt=2**32), _about("not the seed of the run: one pre-training serves all seeds")] = 0
 
@@ -365,7 +370,7 @@ def _check_warmup(warmup_epochs: float, epochs: float) -> None:
 
 
 class Init(Part, frozen=True, kw_only=True):
-    """Where the first weights come from."""
+    """Where the initial weights come from."""
 
     scheme: Annotated[
         Literal["random", "truncated"],
@@ -399,15 +404,17 @@ class Init(Part, frozen=True, kw_only=True):
 
 
 class Data(Part, frozen=True, kw_only=True):
-    """What is learned and what is measured."""
+    """The training set and the validation set."""
 
     train: Shapes | Coco
     validation: Shapes | Coco
-    images_without_boxes: Annotated[Literal["drop", "keep"], _about("in training")] = "drop"
+    images_without_boxes: Annotated[Literal["drop", "keep"], _about("whether training uses images without a box")] = (
+        "drop"
+    )
 
 
 class Freeze(Part, frozen=True, kw_only=True):
-    """Weights of a ViT that stay as they are at first: no gradient, no optimizer step."""
+    """Parts of a ViT that keep their initial weights: no gradient, no optimizer step."""
 
     patch_embedding: Annotated[bool, _about("the patch embedding")] = False
     blocks: Annotated[
@@ -444,7 +451,7 @@ class Train(Part, frozen=True, kw_only=True):
     flip: Annotated[Fraction, _about("probability")] = 0.5
     clip_norm: Annotated[Positive | Nothing, _about("largest gradient norm")] = "none"
     precision: Annotated[
-        Literal["fp32", "bf16", "fp16", "auto"], _about("auto is resolved on the machine before the identity is taken")
+        Literal["fp32", "bf16", "fp16", "auto"], _about("auto: bf16, fp16 or fp32, resolved on the machine that plans")
     ] = "fp32"
     memory_cap_gib: Annotated[Positive | Nothing, _about("memory limit, to simulate a smaller device")] = "none"
     layer_decay: Annotated[
@@ -464,7 +471,12 @@ class Train(Part, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         _require(
             (self.epochs == "none") != (self.iterations == "none"),
-            "exactly one of epochs and iterations must be a number, the other none",
+            "exactly one of epochs and iterations must be a number, but "
+            + (
+                "both are none; set one of them"
+                if self.epochs == "none"
+                else "both are; add train.iterations=none, or train.epochs=none"
+            ),
         )
         _require(
             self.images_per_norm == "auto" or self.batch_size % self.images_per_norm == 0,
@@ -546,7 +558,7 @@ class RunConfig(Part, frozen=True, kw_only=True):
                 f"train.{name} is an option of engine=vision, but engine is {self.engine}; set train.{name}=false",
             )
         if self.init.pretraining != "none":
-            pretraining_of(self)  # which says what does not fit
+            pretraining_of(self)  # raises an error if it does not fit
         elif isinstance(backbone, ViT) and self.init.weights == "none":
             for name in ("relative", "absolute"):
                 _require(
@@ -556,7 +568,7 @@ class RunConfig(Part, frozen=True, kw_only=True):
                 )
 
     def _check_backbone_training(self, backbone: ViT | ResNet | PluginBackbone) -> None:
-        """Whether what `train` says of the blocks of a backbone fits it."""
+        """Check that the settings in `train` that concern blocks fit the backbone."""
         decay, freeze = self.train.layer_decay, self.train.freeze
         _require(
             isinstance(backbone, ViT) or decay == "none",
@@ -584,7 +596,7 @@ def _kind_of(backbone: ViT | ResNet | PluginBackbone) -> str:
 
 
 class Encoder(Part, frozen=True, kw_only=True):
-    """What of a ViT is pre-trained."""
+    """The settings of a ViT that its pre-training depends on."""
 
     width: Size
     depth: Annotated[int, Meta(ge=1, le=1000)]

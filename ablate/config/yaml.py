@@ -1,7 +1,7 @@
 """Run configs as text: YAML 1.2 in and out, presets, ``base:`` and dotted changes.
 
 A config file is a short diff: ``base:`` names a preset or another file (relative to this one), and every key below it
-replaces the base's. A mapping of another kind than the base's (a backbone, a data set: what ``type`` tells apart)
+replaces the base's. A mapping of another kind than the base's (a backbone or a data set of another ``type``)
 replaces it whole. Everything wrong becomes a ``BadInput`` of one sentence that names the file, the key and the valid
 choices.
 
@@ -46,7 +46,7 @@ PLAIN = r"[A-Za-z][\w./+ -]*[\w+]|[A-Za-z]"  # text that needs no quotes, unless
 UNPRINTABLE = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 MOST_BYTES = 2**20  # of a YAML file; the parser takes ten seconds for as many
 TOO_DEEP = re.compile(r"(?:[\[{]\s*){100}")
-MOST_VALUES = 10_000  # for which the aliases of a document may stand
+MOST_VALUES = 10_000  # that the aliases of a document may expand to
 PATH_KEYS = ("annotations", "images", "path", "limit_list")  # of a data set
 RUNS_COMMANDS = "ablate vary and ablate run"
 
@@ -221,7 +221,7 @@ def merge(base: Tree, changes: Tree) -> Tree:
 
 
 def _are_of_one_kind(old: object, new: object) -> bool:
-    """Whether these are mappings whose keys mean the same: ``type`` tells, but a pyramid's is a mere setting."""
+    """Whether two mappings have the same keys: those of equal ``type``, except that a pyramid's is a mere setting."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return False
     return "type" not in old or new.get("type", old["type"]) == old["type"] or old["type"] not in _kinds()
@@ -229,7 +229,7 @@ def _are_of_one_kind(old: object, new: object) -> bool:
 
 @cache
 def _kinds() -> frozenset[str]:
-    """Every ``type`` by which a config tells apart parts with different fields."""
+    """Every ``type`` of parts that have different fields."""
     waiting = _structs(msgspec.inspect.type_info(RunConfig))
     for struct in waiting:  # which grows on the way
         waiting += [inner for field in struct.fields for inner in _structs(field.type)]
@@ -396,7 +396,8 @@ def _check_keys(tree: object, kind: msgspec.inspect.Type, key: str, where: str) 
     valid += [field.encode_name for field in struct.fields if not _is_old_spelling(field)]
     for name in tree:
         if name not in valid and not any(name == field.encode_name for field in struct.fields):
-            hint = "".join(f"did you mean {near}? " for near in difflib.get_close_matches(str(name), valid, n=1))
+            near = difflib.get_close_matches(str(name), valid, n=1) or ([] if key else _full_keys(kind, str(name)))
+            hint = f"did you mean {' or '.join(near)}? " if near else ""
             raise BadInput(f"{where}: {prefix}{name}: unknown key; {hint}valid here: {', '.join(valid)}")
     for field in struct.fields:
         if field.encode_name in tree:
@@ -405,13 +406,24 @@ def _check_keys(tree: object, kind: msgspec.inspect.Type, key: str, where: str) 
             raise BadInput(f"{where}: {prefix}{field.encode_name}: is missing and has no default")
 
 
+def _full_keys(kind: msgspec.inspect.Type, last: str, prefix: str = "") -> list[str]:
+    """The dotted keys of a config whose last part is this word, such as ``train.lr`` for ``lr``."""
+    found: dict[str, None] = {}
+    for struct in _structs(kind):
+        for field in struct.fields:
+            if field.encode_name == last and not _is_old_spelling(field):
+                found[prefix + last] = None
+            found |= dict.fromkeys(_full_keys(field.type, last, f"{prefix}{field.encode_name}."))
+    return list(found)
+
+
 def _is_old_spelling(field: msgspec.inspect.Field) -> bool:
     """Whether a field is read and never written: neither required nor with a default, which is UNSET."""
     return not field.required and field.default is field.default_factory is msgspec.NODEFAULT
 
 
 def _choices(tree: object, into: type[Part], key: str) -> str:
-    """What a field takes, and what it was given, as a clause; empty where the path leads nowhere."""
+    """The values that a field accepts, and the one it was given, as a clause; empty if there is no such field."""
     kind: msgspec.inspect.Type = msgspec.inspect.type_info(into)
     for step in re.findall(r"[^.\[\]]+", key):
         if step == "...":

@@ -1,4 +1,4 @@
-"""What is wrong with a COCO-style data set, all of it at once, before training finds it one by one.
+"""Find everything that is wrong with a COCO-style data set at once, before training fails on it piece by piece.
 
 An *error* makes training or evaluation wrong or impossible; a *warning* is unusual, and handled as its text says.
 """
@@ -15,14 +15,14 @@ from typing import Any, Literal
 import msgspec
 
 from ablate.data.check_image import check_image
-from ablate.data.coco import check_masks
+from ablate.data.coco import check_masks, check_training_masks
 from ablate.data.fingerprint import federated_refusal
 from ablate.data.sources import Files
 from analysis import GroundTruth
 from analysis.coco.categories import category_conflict
 from analysis.coco.ground_truth import read_checked
 from analysis.coco.masks import run_lengths, unquoted
-from analysis.coco.plausibility import implausible
+from analysis.coco.plausibility import ANNOTATION_ID_0, implausible
 from analysis.coco.rules import (
     LARGEST_SIDE,
     WHOLE,
@@ -46,7 +46,7 @@ OUTSIDE = 1.0  # pixels that a box may reach past its image, as rounding does
 
 
 class DataProblem(msgspec.Struct, frozen=True):
-    """One kind of trouble in one data set."""
+    """One kind of problem in one data set."""
 
     level: Level
     kind: str
@@ -55,7 +55,7 @@ class DataProblem(msgspec.Struct, frozen=True):
 
 
 class DataReport(msgspec.Struct, frozen=True):
-    """All trouble of one data set, errors first."""
+    """All problems of one data set, errors first."""
 
     name: str
     annotations: str
@@ -65,6 +65,7 @@ class DataReport(msgspec.Struct, frozen=True):
     crowds: int
     categories: int
     images_without_objects: int
+    has_masks: bool  # of every object except crowds
     findings: tuple[DataProblem, ...]
 
     @property
@@ -81,7 +82,7 @@ def check(
     Args:
         name: of the data set, for the report.
         files: of the data set.
-        tick: see above.
+        tick: called after each image.
         drop_invalid: report the annotations that reading with ``drop_invalid`` leaves out as warnings, and the rest as
             it is without them.
 
@@ -122,6 +123,7 @@ def check(
         crowds=len(annotations) - len(objects),
         categories=len(checked.categories),
         images_without_objects=len({image["id"] for image in images if is_id(image.get("id"))} - with_objects),
+        has_masks=bool(objects) and all(map(has_mask, objects)),
         findings=_grouped(found),
     )
 
@@ -151,9 +153,9 @@ def clean_copy(files: Files) -> tuple[bytes, list[str]]:
 
 
 def check_pair(train: Files, validation: Files) -> list[DataProblem]:
-    """What is wrong with two data sets together: an error where their categories differ, a warning for shared images.
+    """Problems of two data sets together: an error if their categories differ, a warning for shared images.
 
-    Images are the same by their path: what is measured on them is memory.
+    Shared images are found by their path. On them, memorisation is measured instead of generalisation.
     """
     sets = [
         check_document(files.annotations, read_bytes(files.annotations), annotations=False)
@@ -176,24 +178,26 @@ def check_pair(train: Files, validation: Files) -> list[DataProblem]:
 
 
 def check_annotations(training: GroundTruth, validation: GroundTruth, *, masks: bool) -> None:
-    """Refuse before training what would be found in the midst of it, and warn of what looks wrong.
+    """Find errors that would otherwise stop the training later, and warn of what looks wrong.
 
     Args:
-        training: what is learned.
-        validation: what is measured.
-        masks: masks are learned and measured too.
+        training: annotations of the training set.
+        validation: annotations of the validation set.
+        masks: whether masks are trained and evaluated too.
 
     Raises:
         BadRecords: masks that cannot be decoded.
-        BadInput: the sets differ in their categories, or masks are missing where they are measured.
+        BadInput: the sets differ in their categories, or masks are missing where they are learned or measured.
     """
     check_categories(training, validation)
     for truth in (training, validation):
         if masks:
             truth.masks.check()
         for note in (*truth.warnings, *truth.masks.notes):
-            logger.warning("%s: %s", truth.path, note)
+            if note != ANNOTATION_ID_0:  # matters only to an evaluation by pycocotools
+                logger.warning("%s: %s", truth.path, note)
     if masks:
+        check_training_masks(training)
         check_masks(validation)
 
 
@@ -212,7 +216,7 @@ def check_categories(training: GroundTruth, validation: GroundTruth) -> None:
 
 
 def _check_reading(checked: CheckedDocument) -> Iterator[Found]:
-    """What the reader says where no record is bad: a refusal after all, or what looks wrong."""
+    """Errors and warnings of the reader for a file without bad records."""
     try:
         truth = read_checked(checked)
     except BadInput as error:
@@ -241,7 +245,7 @@ def _repeated(values: Iterable[Any]) -> Iterator[tuple[Any, int]]:
 
 
 def _check_masks_are_there(annotations: list[tuple[int, Record]]) -> Iterator[Found]:
-    """Boxes alone are sound; some with masks and some without are not."""
+    """A problem for each annotation without a mask if others have one; a set without any mask is sound."""
     without = [(place, record) for place, record in annotations if not has_mask(record)]
     for place, record in without if len(without) < len(annotations) else ():
         told = f"{named(place, record)} has no segmentation, but others have one"
@@ -256,7 +260,7 @@ def _check_masks_are_there(annotations: list[tuple[int, Record]]) -> Iterator[Fo
 
 
 def _check_annotation(who: str, record: Record, size: tuple[Any, Any]) -> Iterator[Found]:
-    """What is unusual in a sound annotation's box, and how it is handled; ``size`` is its image's, height and width."""
+    """Warnings about the box of a valid annotation; ``size`` is that of its image, height and width."""
     if record.get("bbox") is None:
         yield "warning", "no box", f"{who} has no bbox: the bounding box of its mask is used"
     else:

@@ -1,4 +1,4 @@
-"""What is wrong with, or unusual about, one image file of a data set, by the rules that training reads it by."""
+"""Errors and warnings about one image file of a data set, by the rules of the reader for training."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -21,7 +21,7 @@ from analysis.exceptions import BadInput
 from analysis.image_files import UnusableImage, read_annotated
 
 Key = tuple[int, int]  # epoch, index of a training image
-# What is drawn, the first number of a seed: NumPy's seeds [s, e] and [s, e, 0] are the same.
+# The first number of a seed, for each kind of draw: NumPy's seeds [s, e] and [s, e, 0] are the same.
 ORDER, JITTER = 1, 2
 
 
@@ -80,7 +80,7 @@ class TrainingSet(Dataset[Sample]):
     def __post_init__(self) -> None:
         truth, targets = self.truth, usable(self.truth)
         if self.masks:
-            _refuse_without_masks(truth, targets, "objects", "no masks can be learned")
+            check_training_masks(truth)
         if not len(targets):
             raise BadInput(f"{truth.path}: no image has an object for training (crowds and empty boxes do not count)")
         targets = targets[np.argsort(truth.image[targets], kind="stable")]
@@ -163,6 +163,15 @@ def read_image(truth: GroundTruth, folder: Path, index: int) -> Image.Image:
         raise BadInput(f"{error} ({which})") from None  # of a class that torch can carry out of a worker
 
 
+def check_training_masks(truth: GroundTruth) -> None:
+    """Refuse a training set of which an object has no mask.
+
+    Raises:
+        BadInput: an object has no mask; the sentence names the option that trains boxes alone.
+    """
+    _refuse_without_masks(truth, usable(truth), "objects", "no masks can be learned")
+
+
 def check_masks(truth: GroundTruth) -> None:
     """Refuse a validation set on which masks cannot be measured: some annotations have one, crowds counted, some not.
 
@@ -178,7 +187,7 @@ def _refuse_without_masks(truth: GroundTruth, rows: NDArray[np.int64], what: str
     if len(missing):
         raise BadInput(
             f"{truth.path}: {len(missing):,} of {len(rows):,} {what} have no segmentation (first: annotation "
-            f"id {truth.annotation_id[missing[0]]}), so {so}; set model.detector.masks=false"
+            f"id {truth.annotation_id[missing[0]]}), so {so}; train boxes alone: --set model.detector.masks=false"
         )
 
 
@@ -290,7 +299,7 @@ def draw_polygons(polygons: Sequence[NDArray[np.float64]], size: tuple[int, int]
 
 
 def _canvas(image: Image.Image, crop: ResizeCrop, room: tuple[int, int]) -> Tensor:
-    """What the crop keeps of an RGB image -> u8[3, *room], at the top left."""
+    """The part of an RGB image inside the crop -> u8[3, *room], at the top left."""
     canvas = np.zeros((3, *room), dtype=np.uint8)
     crop.draw_image(image, canvas)
     return torch.from_numpy(canvas)

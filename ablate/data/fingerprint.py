@@ -5,7 +5,7 @@ Every image of a data set is looked at: its file is hashed (SHA-256 of all bytes
 the annotations. The files of the embedded data set, which another version of zlib compresses otherwise, are hashed by
 their decoded pixels (width, height, RGB), and their size in bytes does not enter: so two machines agree.
 
-What was found is kept in ``results/cache/images-<id of the folder>.msgpack`` and believed while size, modification and
+Results are kept in ``results/cache/images-<id of the folder>.msgpack`` and reused while size, modification and
 change time (ns) and inode of a file stay the same. A cache file is replaced as a whole, so several processes may look
 at the same time; it begins with a hash of its content, and a damaged one is made anew. A file that changed within the
 last two seconds is read again the next time, because its times may not tell another change; so is one that cannot be
@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 
 class Stamp(NamedTuple):
-    """What tells without reading that a file is still the same."""
+    """File attributes that show, without reading, that a file has not changed."""
 
     size: int  # bytes
     modified: int  # ns
@@ -61,7 +61,7 @@ class Stamp(NamedTuple):
 
 
 class ImageFacts(NamedTuple):
-    """One image file that can be used, as far as its header tells."""
+    """One image file that can be used, judging by its header."""
 
     stamp: Stamp
     content: bytes  # SHA-256
@@ -81,7 +81,7 @@ class DataSet(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """How the data set enters an identity, 64 hex digits."""
+        """The digest by which the data set enters an identity, 64 hex digits."""
         return data_digest(self.truth.digest, self.images)
 
 
@@ -91,7 +91,7 @@ def read_data_set(source: Shapes | Coco, workspace: Workspace, *, keep: bool = T
     Args:
         source: of the data; the embedded data set is made where it is missing.
         workspace: above `results/`.
-        keep: what was found of the images in the cache, and the annotations of a part of a data set.
+        keep: store the results for the images in the cache, and the annotations of a subset on disk.
 
     Raises:
         BadInput: annotations or images that cannot be used, with their number and the first of them.
@@ -109,7 +109,7 @@ def read_data_set(source: Shapes | Coco, workspace: Workspace, *, keep: bool = T
 
 
 def federated_refusal(path: Path) -> str:
-    """Why LVIS's annotations train no detector here."""
+    """The sentence that refuses LVIS's annotations for training."""
     return (
         f"{path}: is an LVIS file: training needs annotations of all categories in every image (analyze can evaluate "
         "predictions on LVIS); use exhaustive annotations"
@@ -145,7 +145,7 @@ def images_digest(names: Sequence[str], found: Found, *, by_pixels: bool = False
 
 
 def refuse(troubles: Sequence[tuple[str, UnusableImage]], count: int, folder: str, of: str = "") -> None:
-    """Refuse a set of images if there is trouble with any of them.
+    """Raise an error if an image of a set cannot be used.
 
     Args:
         troubles: the name of the file, and what is wrong.
@@ -154,7 +154,7 @@ def refuse(troubles: Sequence[tuple[str, UnusableImage]], count: int, folder: st
         of: whose images they are, for the sentence.
 
     Raises:
-        BadInput: how many images there is trouble with, of which kind, and the first.
+        BadInput: with the number of images that cannot be used, the causes, and the first image.
     """
     if not troubles:
         return
@@ -191,14 +191,14 @@ def _troubles(
 def look(
     folder: Path, names: Iterable[str], workspace: Workspace, *, by_pixels: bool = False, keep: bool = True
 ) -> Found:
-    """Look at image files; those that are in the cache and have not changed are not read.
+    """Check and hash image files; unchanged files in the cache are not read again.
 
     Args:
         folder: of the images.
         names: of files, relative to it.
         workspace: above `results/`, where the cache lies.
         by_pixels: hash decoded pixels instead of files.
-        keep: what was found in the cache.
+        keep: store the results in the cache.
     """
     different = list(dict.fromkeys(names))
     cache = _Cache(workspace.cache, folder, "pixels" if by_pixels else "files")
@@ -228,7 +228,7 @@ def look(
 def _in_chunks(
     pool: ThreadPoolExecutor, act: Callable[[str], T], names: Sequence[str], size: int
 ) -> Iterator[tuple[str, T]]:
-    """Each name, in order, and what a function that may wait for the disk makes of it; ``size`` of them a task."""
+    """Each name, in order, with the result of a function that reads the disk; a task handles ``size`` names."""
     chunks = [names[start : start + size] for start in range(0, len(names), size)]
     for results in pool.map(lambda chunk: [(name, act(name)) for name in chunk], chunks):
         yield from results
@@ -248,7 +248,7 @@ def _stamp(folder: Path, name: str) -> Stamp | None:
     try:
         return Stamp.of(os.stat(os.path.join(folder, name)))
     except (OSError, ValueError):
-        return None  # is told when it is opened
+        return None  # reported when it is opened
 
 
 def _by_bytes(path: Path) -> ImageFacts:
@@ -275,7 +275,7 @@ def _by_pixels(path: Path) -> ImageFacts:
 
 
 class _Cache:
-    """What is known of the files of a folder."""
+    """Stored results for the files of a folder."""
 
     def __init__(self, parent: Path, folder: Path, how: str) -> None:
         place = f"{CACHE_FORMAT} {how} {os.path.realpath(folder)}"
@@ -284,17 +284,17 @@ class _Cache:
         self._facts = self._read()
 
     def get(self, name: str, stamp: Stamp | None) -> ImageFacts | None:
-        """What is known of a file that has this stamp now."""
+        """The stored result for a file with this stamp, if there is one."""
         facts = self._facts.get(name)
         return facts if facts is not None and facts.stamp == stamp else None
 
     def add(self, name: str, facts: ImageFacts) -> None:
-        """Keep what was found of a file, unless it may change once more without another stamp."""
+        """Store the result for a file, unless the file may still change without a new stamp."""
         if time.time_ns() - facts.stamp.changed > NEW:
             self._facts[name], self._changed = facts, True
 
     def save(self) -> None:
-        """Write what is new, beside what other processes have written meanwhile; without a place for it, nothing."""
+        """Merge new results into the file on disk; do nothing if it cannot be written."""
         if not self._changed:
             return
         content = msgspec.msgpack.encode(self._read() | self._facts)

@@ -22,7 +22,7 @@ from analysis.exceptions import BadInput
 from analysis.image_files import SUFFIXES, UnusableImage, read_rgb
 
 KNOWN_SUFFIXES = tuple(sorted(suffix for suffixes in SUFFIXES.values() for suffix in suffixes))
-CROP, NOISE = 3, 4  # what is drawn, the first number of a seed; see `ablate.data.coco`
+CROP, NOISE = 3, 4  # the first number of a seed, for each kind of draw; see `ablate.data.coco`
 RATIO = (3 / 4, 4 / 3)  # width / height of a crop
 Box = tuple[int, int, int, int]  # left, top, width, height in pixels
 ROOM = 2**28  # bytes: small sets stay in memory
@@ -46,7 +46,7 @@ def find_images(source: Shapes | Folder, workspace: Workspace, *, keep: bool = T
     Args:
         source: of the images; the embedded data set is made where it is missing.
         workspace: above `results/`.
-        keep: what was found of the images in the cache.
+        keep: store the results for the images in the cache.
 
     Raises:
         BadInput: there is no such folder, no image in it, or one that cannot be used.
@@ -99,15 +99,15 @@ def _listed(folder: Path) -> list[str]:
 
 @dataclass
 class Crop:
-    """One crop as it is learned from."""
+    """One training crop."""
 
     image: Tensor  # u8[3, side, side] RGB
-    noise: Tensor  # f32[n], uniform; the patches of the smallest are seen
+    noise: Tensor  # f32[n], uniform; the patches with the smallest values are visible
 
 
 @dataclass
 class Crops:
-    """What one process sees in one forward pass."""
+    """The crops of one forward pass of one process."""
 
     images: Tensor  # u8[B, 3, side, side]
     noise: Tensor  # f32[B, n]
@@ -165,7 +165,7 @@ class CropSet(Dataset[Crop]):
         return image
 
     def whole(self, index: int) -> Crop:
-        """The middle of an image as large as fits, always with the same noise: to look at."""
+        """The largest centred square of an image, with the same noise every time, for the gallery."""
         image = self._decode(index)
         short = min(image.size)
         box = (image.width - short) // 2, (image.height - short) // 2, short, short

@@ -1,4 +1,4 @@
-"""From a folder with COCO annotations, however a tool has laid it out, to the sets of a data YAML.
+"""Find the data sets of a data YAML in a folder with COCO annotations, in the layouts that common tools write.
 
 Annotations are found where tools put them: COCO and CVAT in ``annotations/``, Roboflow as ``_annotations.coco.json``
 beside the images of each split, FiftyOne as ``labels.json`` beside ``data/``, Label Studio as ``result.json`` beside
@@ -8,6 +8,7 @@ images is the one that has the files it names. Where two answers are possible, n
 
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ class _Document(msgspec.Struct):
 
 @dataclass(frozen=True)
 class FoundSet:
-    """A set of images with annotations, and for what its path says that it is."""
+    """A set of annotated images, and the split that its path names."""
 
     split: str  # train, validation, test or unnamed
     annotations: Path
@@ -76,12 +77,12 @@ def find_sets(root: Path) -> list[FoundSet]:
 
 
 def chosen_sets(root: Path, sets: Sequence[FoundSet], validation: str = "") -> dict[str, Files]:
-    """The set to train on, and the one to measure on where there is one.
+    """The training set and, if there is one, the validation set.
 
     Args:
         root: the folder, for sentences.
         sets: that are in it.
-        validation: the split to measure on; empty for that which is called so.
+        validation: the split to validate on; empty for the one named validation.
 
     Raises:
         BadInput: two sets may be meant, there is none to train on, or the images of one cannot be found.
@@ -113,7 +114,7 @@ def chosen_sets(root: Path, sets: Sequence[FoundSet], validation: str = "") -> d
 
 
 def hold_out_lists(files: Files, share: float, seed: int) -> tuple[str, str]:
-    """Two lists of images, to train on and to measure on; which are drawn follows from their ids and the seed.
+    """Two lists of images, for training and validation; the draw depends only on their ids and the seed.
 
     Args:
         files: of the set.
@@ -145,11 +146,11 @@ def data_yaml(sets: Mapping[str, Files], lists: Mapping[str, Path], target: Path
     Args:
         sets: train and validation.
         lists: of images, by the name of the set; empty for whole sets.
-        target: where it is to lie.
+        target: path of the YAML file.
         origin: where the sets come from, for the first line.
     """
     lines = [
-        f"# Data of {origin}; paths are relative to this file. Use it: --data {target.name}",
+        f"# Data of {origin}; paths are relative to this file. Use it: --data {shlex.quote(target.name)}",
         "# Fewer images: limit: 500 (the first 500), with limit_seed: 0 (random), or limit_list: FILE (one name per "
         "line).",
     ]
@@ -193,7 +194,7 @@ def _candidates(root: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _split_of(path: Path, root: Path) -> str:
-    """What the path of a file says that its set is for; the nearest part of the path that says it counts."""
+    """The split that the path of a file names; the part of the path nearest to the file counts."""
     for part in reversed(path.relative_to(root).with_suffix("").parts):
         said = [split for split, pattern in SPLITS.items() if pattern.search(part.lower())]
         if len(said) == 1:
@@ -202,10 +203,10 @@ def _split_of(path: Path, root: Path) -> str:
 
 
 def _with_images(found: FoundSet, root: Path) -> Files:
-    """A file of annotations with the folder in which the files are that it names.
+    """A file of annotations and the folder that contains its images.
 
     Raises:
-        BadInput: they are in none of the usual folders.
+        BadInput: the images are in none of the usual folders.
     """
     path, parent = found.annotations, found.annotations.parent
     if not found.names:
@@ -223,7 +224,7 @@ def _with_images(found: FoundSet, root: Path) -> Files:
     if most and len(having) > 1:
         places = " and ".join(str(folder) for folder in having.values())
         raise BadInput(f"{path}: its images may be those in {places}; give the files instead: {FORMS}")
-    if most:  # what is missing in it is told by the check
+    if most:  # missing images are reported by the check
         return Files(path, next(iter(having.values())))
     looked = ", ".join(os.path.relpath(folder, root) for folder in there)
     raise BadInput(f"{path}: its images are not here: {sampled[0]!r} is in none of these folders of {root}: {looked}")

@@ -14,7 +14,7 @@ from analysis.exceptions import BadInput
 
 @dataclass
 class Batch:
-    """What one process sees in one forward pass.
+    """The images and targets of one forward pass of one process.
 
     Masks travel with eight pixels in a byte, and are dense on the device: they are most of what is loaded.
     """
@@ -134,5 +134,5 @@ class TrainingOrder:
 
 
 def worker_error(error: BadInput) -> BadInput:
-    """An error that torch's loader carried over from a worker process, as the one sentence that it was there."""
+    """The original error of a process that loads images, in one sentence, behind the one that torch's loader raises."""
     return BadInput(str(error).strip().splitlines()[-1].partition("BadInput: ")[2] or str(error))

@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ablate.progress import progress
 from analysis.arrays import Floats
 from analysis.files import part_folder
 
@@ -227,7 +228,8 @@ def write_shapes(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     from PIL import Image
 
-    with part_folder(folder) as work:
+    what = "creating the embedded images"
+    with part_folder(folder) as work, progress(what, "image", sum(COUNTS.values())) as advance:
         work.chmod(0o755)
         (work / "annotations").mkdir()
         for split in COUNTS:
@@ -237,6 +239,7 @@ def write_shapes(folder: Path) -> None:
                 scene = draw_scene(split, number)
                 Image.fromarray(scene.pixels).save(work / split / image["file_name"], compress_level=1)
                 _annotate(document, image, scene)
+                advance()
             (work / "annotations" / f"instances_{split}.json").write_bytes(msgspec.json.encode(document))
         try:
             work.rename(folder)
@@ -283,7 +286,7 @@ def _annotate(document: dict[str, Any], image: dict[str, Any], scene: Drawing) -
 
 
 def _figures(rng: np.random.Generator, size: tuple[int, int]) -> list[Figure]:
-    """What to place, from the bottom to the top; large ones tend to lie low."""
+    """The figures to place, from the bottom to the top; large ones tend to be lower."""
     figures = []
     for _ in range(2 + _below(rng, 4)):
         kind = CLASSES[_below(rng, len(CLASSES))]

@@ -1,4 +1,4 @@
-"""From an address of data to files: what a config or a command line names, found, made or refused."""
+"""Find the files of a data set that a config or a command line names; the embedded set and subsets are created."""
 
 import hashlib
 import os
@@ -27,7 +27,7 @@ class Files:
 
 
 def data_from(arguments: Sequence[str]) -> Data:
-    """What ``--data`` names: ``shapes``, a COCO root, a YAML file, or four paths.
+    """The data set that ``--data`` names: ``shapes``, a COCO root, a YAML file, or four paths.
 
     The file holds ``train`` and ``validation`` as in the ``data`` of a run's config, or is such a config.
 
@@ -69,7 +69,7 @@ def files_of(arguments: Sequence[str], workspace: Workspace) -> dict[str, Files]
 
 
 def shapes_folder(workspace: Workspace) -> Path:
-    """Where the embedded data set is kept under a root."""
+    """The folder of the embedded data set in a workspace."""
     from ablate.data.shapes import REVISION  # draws and masks: not for those who only name data
 
     return workspace.results / "data" / f"shapes-{REVISION}"
@@ -81,7 +81,7 @@ def locate(source: Shapes | Coco, workspace: Workspace, *, subsets: Path | None 
     Args:
         source: of the data.
         workspace: above `results/`.
-        subsets: the folder for the annotations of a part; none: ``results/data``.
+        subsets: the folder for the annotations of a subset; None: ``results/data``.
 
     Raises:
         BadInput: they are missing, have fewer images than are asked for, or cannot be written.
@@ -134,7 +134,7 @@ def why_missing(source: Shapes | Coco, workspace: Workspace) -> str:
 
 
 def annotations_of(config: AnyConfig, workspace: Workspace) -> Path:
-    """The annotations on which a run is measured, whoever trains it.
+    """The annotation file on which a run of any kind is evaluated.
 
     Raises:
         BadInput: they are missing.
@@ -145,7 +145,7 @@ def annotations_of(config: AnyConfig, workspace: Workspace) -> Path:
 
 
 def images_of(config: AnyConfig, workspace: Workspace) -> Path | None:
-    """The folder of the images on which a run is measured; none where it is not known.
+    """The folder of the images on which a run is evaluated; None if it is not known.
 
     Raises:
         BadInput: it is missing.
@@ -175,7 +175,7 @@ def _in_root(root: Path, split: str) -> Coco:
 
 
 def other_format(root: Path) -> str:
-    """What a folder without COCO annotations seems to be; empty if that cannot be told."""
+    """The probable format of a folder without COCO annotations; empty if unknown."""
     if (root / "train" / ROBOFLOW_FILE).is_file():
         return f"a Roboflow export without {ROBOFLOW_FILE} in {' or '.join(ROBOFLOW_SPLITS['val'])}"
     if any(next(root.glob(f"{place}*.xml"), None) for place in ("", "Annotations/", "*/Annotations/", "train/")):
@@ -199,7 +199,7 @@ def _from_yaml(path: Path) -> Data:
 
 
 def _checked(source: Shapes | Coco) -> Shapes | Coco:
-    """The source itself, whose files are there."""
+    """The source, after a check that its files exist."""
     if isinstance(source, Coco):
         _existing_annotations(source.annotations)
         if not Path(source.images).is_dir():

@@ -48,5 +48,5 @@ def hold_out(files: Files, share: float, folder: Path, *, write: bool = True) ->
 
 
 def _drawn(image_id: str) -> bytes:
-    """A random order of images that their place in the file does not change."""
+    """A random order of images that does not depend on their order in the file."""
     return hashlib.sha256(f"held out {image_id}".encode()).digest()

@@ -1,4 +1,4 @@
-"""A part of a data set: the first so many images, so many drawn by a seed, or those of a list.
+"""A subset of a data set: the first N images, N images drawn with a seed, or the images of a list.
 
 Which images are drawn follows from the seed and from their ids (or names, where there are no ids) alone, not from their
 order in the file, and a smaller number is a part of a larger one. The order of the images in the file stays.
@@ -41,11 +41,11 @@ def chosen(names: Sequence[str], ids: Sequence[str], source: Shapes | Coco | Fol
     Args:
         names: of the files of all images.
         ids: of the images; empty where they have none.
-        source: says how many of them, and which.
+        source: the data set with its limits.
         where: the file or folder that has them, for a sentence.
 
     Raises:
-        BadInput: there are not so many, or the list cannot be read, is empty or names an image that is not there.
+        BadInput: there are too few images, or the list cannot be read, is empty or names an image that is not there.
     """
     found = list(range(len(names))) if source.limit_list == "none" else _listed(names, ids, source, where)
     if source.limit == "all":
@@ -68,9 +68,9 @@ def subset_file(annotations: Path, source: Shapes | Coco, folder: Path, name: st
 
     Args:
         annotations: of all images.
-        source: says which images are used.
+        source: the data set with its limits.
         folder: of the file that is made.
-        name: of the file, without its ending and without what tells the parts of one data set apart.
+        name: of the file, without its ending and without the label of the subset.
 
     Raises:
         BadInput: the annotations are damaged, or see `chosen`.
@@ -98,7 +98,7 @@ class AnnotationRecords(NamedTuple):
 
     @classmethod
     def read(cls, path: Path) -> "AnnotationRecords":
-        """Of a file.
+        """Read the records of a file.
 
         Raises:
             BadInput: it cannot be read, or is damaged.
@@ -120,7 +120,7 @@ class AnnotationRecords(NamedTuple):
         )
 
     def part(self, indices: Iterable[int]) -> bytes:
-        """The same file with these images alone, and their annotations."""
+        """The content of the file with only these images and their annotations."""
         images = list(indices)
         kept = {self.ids[index] for index in images}
         annotations = [one for one, owner in zip(self.annotations, self.owners, strict=True) if owner in kept]
@@ -164,7 +164,7 @@ def _read_list(path: Path) -> str:
 
 
 def _label(source: Shapes | Coco) -> str:
-    """What tells the parts of a data set apart."""
+    """A label that tells the subsets of a data set apart."""
     parts = []
     if source.limit_list != "none":
         text = _read_list(Path(source.limit_list).expanduser())
@@ -176,5 +176,5 @@ def _label(source: Shapes | Coco) -> str:
 
 
 def order_drawn(images: Sequence[str], seed: int) -> list[str]:
-    """Ids or names of images in a random order, which their place in the file does not change."""
+    """Ids or names of images in a random order that does not depend on their order in the file."""
     return sorted(images, key=lambda image: hashlib.sha256(f"limit {seed} {image}".encode()).digest())

@@ -134,7 +134,7 @@ class _Fused(torch.autograd.Function):
 
 
 def _dense(value: Tensor) -> Tensor:
-    """The same values in one of the two layouts that the fused operators read."""
+    """The tensor in one of the two memory layouts that the fused operators read."""
     return value if value.is_contiguous(memory_format=torch.channels_last) else value.contiguous()
 
 

@@ -1,6 +1,6 @@
 """Boxes against reference boxes, as Faster R-CNN needs them.
 
-- `encode` and `decode`: the deltas that are regressed, and `cell_anchors` and `grid_anchors`, from which they are.
+- `encode` and `decode`: the deltas that are regressed; `cell_anchors` and `grid_anchors`: the boxes they refer to.
 - `match` and `sample`: which anchors and RoIs train a head, by IoU and a balanced random sample, drawn from a generator
   per image.
 
@@ -159,7 +159,7 @@ def sample(
         count: size of the sample; it is smaller only where there are too few candidates.
         positive_fraction: at most this share of count is positive.
         generator: source of the randomness, on the device of label.
-        by_keys: draws others, without waiting for the device to count the candidates.
+        by_keys: draw by random keys: other samples, but no wait for the device to count the candidates.
     """
     most = int(count * positive_fraction)
     if by_keys:
@@ -197,7 +197,7 @@ def without_unused(samples: Sequence[Sample]) -> list[tuple[Tensor, Tensor]]:
 
 
 def best_of_groups(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float, *, at_once: bool = False) -> Tensor:
-    """What NMS within each group keeps: i64[k], best first.
+    """Indices i64[k] of the boxes that NMS within each group keeps, best first.
 
     Args:
         boxes: f32[n, 4] (xyxy, pixels).

@@ -1,4 +1,4 @@
-"""What a detector costs before it runs: parameters, multiply-adds and activations of one image, part by part.
+"""The cost of a detector, counted before it runs: parameters, multiply-adds and activations of one image, by part.
 
 The convention is the paper's (its Table 5), which is fvcore's: one FLOP is one multiply-add; convolutions, linear
 layers and the two matrix products of attention count, their outputs are the activations; norms, activation functions,
@@ -128,7 +128,7 @@ def counting(module: nn.Module) -> Iterator[dict[str, Cost]]:
 def detector_costs(
     detector: Detector, image_size: int, *, proposals: int = 1000, detections: int = 20
 ) -> dict[str, Cost]:
-    """What each part of a detector costs at inference on one square image.
+    """The cost of each part of a detector at inference on one square image.
 
     Args:
         detector: best built on the ``meta`` device, where nothing is computed.

@@ -77,11 +77,11 @@ def predict(
 
 
 class Afterwards:
-    """Work of the host on what the device has found, in threads of their own while the device goes on.
+    """Post-processing on the host, in threads, while the device computes the next images.
 
     Args:
         act: the work, which returns records.
-        threads: that do it; 0 does it at once.
+        threads: number of threads; 0 does the work at once, in the calling thread.
     """
 
     def __init__(self, act: Callable[..., list[Record]], threads: int) -> None:
@@ -90,7 +90,7 @@ class Afterwards:
         self._running: deque[Future[list[Record]]] = deque()
 
     def __call__(self, *arguments: Any) -> Callable[[], list[Record]]:
-        """Begin with it -> what waits for its records; not more than two a thread are on their way."""
+        """Start the work -> a function that waits for its records; at most two tasks per thread are pending."""
         if self._pool is None:
             found = self._act(*arguments)
             return lambda: found
@@ -123,7 +123,7 @@ def predict_all(
     Args:
         model: is in evaluation mode meanwhile.
         images: that the processes share among them.
-        detect: begins to find the results of one of them; what it returns waits for them.
+        detect: starts the detection of one image, and returns a function that waits for its results.
         processes: all of which must call this.
         workers: processes that load images for each of them.
         pin_memory: of loaded images.

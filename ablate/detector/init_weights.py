@@ -34,7 +34,7 @@ def with_precision(config: RunConfig, device: torch.device) -> RunConfig:
 
 
 def initial_digest(config: RunConfig, workspace: Workspace, *, write: bool = True) -> str:
-    """How the initial weights of a run enter its identity; empty for random ones.
+    """The digest by which the initial weights of a run enter its identity; empty for random weights.
 
     Args:
         config: of the run.
@@ -65,7 +65,7 @@ def load_initial(backbone: nn.Module, config: RunConfig, digest: str, workspace:
         workspace: above `results/`.
 
     Raises:
-        BadInput: they are not there, do not fit, or are others than when the run was prepared.
+        BadInput: the weights are missing, do not fit, or have changed since the run was prepared.
     """
     if config.init.pretraining != "none":
         made = Init(weights=str(_made(config.init, workspace.pretraining(digest))))
@@ -77,7 +77,7 @@ def load_initial(backbone: nn.Module, config: RunConfig, digest: str, workspace:
 
 
 def _made(init: Init, folder: PretrainingFolder) -> Path:
-    """The file that a pre-training has left."""
+    """The weights file of a finished pre-training."""
     path, epoch = folder.weights_after(epoch_of(init)), epoch_of(init)
     if path.exists():
         return path

@@ -23,8 +23,8 @@ class MemoryForecast(msgspec.Struct, frozen=True):
 
     Attributes:
         state_gib: weights, gradients and optimizer state.
-        first_gib: the highest that is alive besides, in a pass of one image.
-        further_gib: of every further image in the same pass.
+        first_gib: the peak beyond that, in a pass of one image.
+        further_gib: additional memory for every further image in the same pass.
     """
 
     state_gib: float
@@ -32,7 +32,7 @@ class MemoryForecast(msgspec.Struct, frozen=True):
     further_gib: float
 
     def peak_gib(self, images: int) -> float:
-        """The peak of a training step with so many images in a forward pass."""
+        """Peak memory (GiB) of a training step with this many images in a forward pass."""
         return self.state_gib + self.first_gib + self.further_gib * (images - 1)
 
     def images_that_fit(self, device_gib: float) -> int:
@@ -63,6 +63,6 @@ def largest_fitting(forecasts: Sequence[tuple[MemoryForecast, float]], batch_siz
 
 
 def memory_limit(config: RunConfig, device_gib: float) -> float:
-    """The GiB that a run may take of a device of so many GiB."""
+    """The memory (GiB) that a run may use on a device with this much memory (GiB)."""
     cap = config.train.memory_cap_gib
     return device_gib if cap == "none" else min(device_gib, cap)

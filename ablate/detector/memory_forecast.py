@@ -178,7 +178,7 @@ class _Others:
 
 
 class _OnGpu(TorchFunctionMode):
-    """Fake tensors of a CPU under autocast, computed with what CUDA would take.
+    """Computes with fake CPU tensors in the dtypes and with the kernels that CUDA's autocast would use.
 
     A backward pass over fake tensors of a GPU needs a GPU. The CPU's autocast casts the same layers to the lower
     precision; besides, CUDA's takes these functions in fp32, and has its own kernels of fused attention.

@@ -32,7 +32,7 @@ class OutsideBackbone(nn.Module):
     """A backbone of another package, whose maps are checked.
 
     Args:
-        inner: what its package has built.
+        inner: the module that its package has built.
         entry: by which it was found.
     """
 
@@ -85,7 +85,7 @@ def build_plugin(settings: PluginBackbone) -> OutsideBackbone:
 
 
 def with_code(config: RunConfig) -> RunConfig:
-    """A run whose backbone, where it is of another package, says by which code it is made.
+    """The config with ``code`` set, if its backbone comes from another package.
 
     Raises:
         BadInput: the package is not here, or its code has changed since the run was planned.

@@ -40,7 +40,7 @@ NORMS: dict[str, Callable[..., nn.Module] | None] = {
 
 @dataclass(frozen=True, slots=True)
 class DetectedInstances:
-    """What the detector found in one image, best first.
+    """The detections of one image, best first.
 
     Attributes:
         boxes: f32[n, 4], xyxy in pixels of the network's input.

@@ -1,1 +1,1 @@
-"""What works on this machine, and the remedy for what does not."""
+"""Checks of this machine, each with a remedy."""

@@ -1,10 +1,10 @@
-"""What one look at the machine found: a state, in words, and one sentence that mends it."""
+"""The result of one check: a state, what was found, and the remedy."""
 
 from typing import Literal
 
 import msgspec
 
-# ok: as it should be; absent: optional and not here; warning: works, and may bite; broken: an engine cannot run.
+# ok: as it should be; absent: optional and not here; warning: works, with a risk; broken: an engine cannot run.
 State = Literal["ok", "absent", "warning", "broken"]
 
 
@@ -27,5 +27,5 @@ class Check(msgspec.Struct, frozen=True):
 
     @classmethod
     def unless(cls, good: bool, area: str, name: str, found: str, remedy: str, state: State = "warning") -> "Check":
-        """A finding that is ok where it is good, and else of another state with a remedy."""
+        """A finding that is ok if the condition holds, and else has another state and a remedy."""
         return cls(area, name, "ok", found) if good else cls(area, name, state, found, remedy)

@@ -1,4 +1,4 @@
-"""detectron2 in this environment or another: asked in a process of its own, with the remedy for what is in its way."""
+"""Check detectron2 in this environment or another, in a process of its own, and name the remedies."""
 
 import importlib.util
 import os
@@ -66,7 +66,7 @@ print("%s" + json.dumps(answer))
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What an interpreter said of itself."""
+    """The answer of an interpreter about itself."""
 
     python: tuple[int, int, int]
     there: bool
@@ -104,7 +104,7 @@ def check_detectron2(named: str | None) -> list[Check]:
 
 
 def probe(program: str, packages: Sequence[str]) -> Answer | str:
-    """What the interpreter says of itself and of these packages, or what went wrong."""
+    """Ask an interpreter about itself and these packages -> its answer, or the reason why there is none."""
     try:
         done = subprocess.run(
             [program, "-c", _PROBE, *packages],
@@ -166,7 +166,7 @@ def _check_unfit(
 
 
 def _mend(program: str, answer: Answer, unfit: Sequence[Requirement]) -> str:
-    """What lets detectron2 be imported."""
+    """The command after which detectron2 can be imported."""
     if unfit:
         return _install(program, unfit)
     if answer.missing and not answer.missing.startswith("detectron2"):

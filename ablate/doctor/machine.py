@@ -1,4 +1,4 @@
-"""What the machine gives a run: cores, memory, shared memory, disk, a queue, PyTorch and GPUs.
+"""Checks of the resources for a run: cores, memory, shared memory, disk, PyTorch and GPUs.
 
 GPUs are those that PyTorch sees, and where it sees none, those that the driver has, with the reason.
 """
@@ -33,7 +33,7 @@ def check_cores() -> Check:
 
 
 def check_shared_memory(place: Path = Path("/dev/shm")) -> Check:
-    """The space through which loaders hand on images."""
+    """The shared memory through which loader processes pass images."""
     if not place.is_dir():
         return Check(AREA, "shared memory", "ok", f"{place} is not used on this system")
     usage = shutil.disk_usage(place)
@@ -148,7 +148,7 @@ def _gpus(torch: ModuleType) -> tuple[list[Check], str]:
 
 
 def _no_gpu(built_for: str | None, driver: Driver | None, complaint: str) -> Check:
-    """Why PyTorch sees no GPU, as far as can be told."""
+    """Why PyTorch sees no GPU, as far as known."""
     if driver is None:
         return Check(ENGINE_AREA, "GPU", "absent", "none: training runs on the CPU, in fp32")
     if driver.fault:

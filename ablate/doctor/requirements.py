@@ -11,6 +11,7 @@ from packaging.version import InvalidVersion, Version
 
 from ablate.doctor.check import Check, State
 from analysis import native
+from analysis.shell import install_command
 
 PYTHON_FLOOR = (3, 11)
 
@@ -79,8 +80,8 @@ def check_core(area: str) -> Check:
     remedy = (
         "unset DETABLATE_NATIVE"
         if switched_off
-        else "install a C compiler, then: pip install --force-reinstall --no-deps detablate (in a clone: python -m uv "
-        "sync --reinstall-package detablate)"
+        else "install a C compiler, then install detablate again: pip install --force-reinstall --no-deps FOLDER (in a "
+        "clone: python -m uv sync --reinstall-package detablate)"
     )
     return Check(area, "compiled core", "absent", found, remedy)
 
@@ -103,9 +104,7 @@ def check_packages(area: str, needed: Iterable[Requirement], extra: str = "", st
             bad.append(f"{package.name} {version} is not {limits(package)}")
         else:
             good.append(f"{package.name} {version}")
-    chosen = f"[{extra}]" if extra else ""
-    remedy = f"pip install --upgrade 'detablate{chosen}', or in a clone pip install -e '.{chosen}'"
     return [
         *([Check(area, "packages", "ok", ", ".join(good))] if good else []),
-        *([Check(area, "packages", state, "; ".join(bad), remedy)] if bad else []),
+        *([Check(area, "packages", state, "; ".join(bad), install_command(extra))] if bad else []),
     ]

@@ -1,6 +1,6 @@
-"""What of `ablate launch --on slurm` works here: the queue, its partitions and limits, the disk and clocks of nodes.
+"""Check what `ablate launch --on slurm` needs: the queue, its partitions and limits, the disk and clocks of nodes.
 
-Whether nodes see the disk is known by a job alone, which may wait in the queue; so it is submitted on demand.
+Only a job can tell whether nodes see the disk; because it may wait in the queue, it is submitted on request only.
 """
 
 import secrets
@@ -14,6 +14,7 @@ from pathlib import Path
 from ablate import slurm
 from ablate.doctor.check import Check
 from analysis.exceptions import BadInput
+from analysis.shell import install_command
 
 AREA = "Slurm"
 CLOCK_SECONDS = 60.0  # by which clocks may differ
@@ -50,7 +51,7 @@ def check_slurm(root: Path, job_seconds: float | None = None) -> list[Check]:
             AREA,
             "submitit",
             "installed" if find_spec("submitit") else "not installed",
-            "pip install 'detablate[cluster]', or pip install submitit",
+            f"{install_command('cluster')}, or pip install submitit",
         ),
         Check.unless(bool(partitions), AREA, "partitions", shown or "none", "ask the administrator of the cluster"),
         Check.unless(

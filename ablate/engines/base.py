@@ -34,7 +34,7 @@ BENCHMARK_IMAGES = 16  # of the validation set, that a `BenchmarkTarget` predict
 
 
 class RunInputs(NamedTuple):
-    """What a run learns from and is measured on: the files, and their annotations."""
+    """The training and validation sets of a run: files and annotations."""
 
     training: Files
     validation: Files
@@ -45,7 +45,7 @@ class RunInputs(NamedTuple):
 def read_data(
     config: RunConfig, workspace: Workspace, processes: Processes, read: Read = read_ground_truth
 ) -> RunInputs:
-    """The data of a run; the first process makes what has to be made.
+    """The data of a run; the first process creates missing files.
 
     Args:
         config: of the run.
@@ -164,11 +164,11 @@ class Engine(ABC):
         """
 
     def as_input(self, sample: Any) -> Any:
-        """What `detect` takes of a validation image."""
+        """The input of `detect` for a validation image."""
         return sample
 
     def quiet(self) -> AbstractContextManager[None]:
-        """The context that training runs in, without warnings that are nobody's concern."""
+        """A context for training that hides harmless warnings."""
         return nullcontext()
 
 
@@ -178,7 +178,7 @@ class DetectorTrainer(TrainLoop):
     Args:
         engine: whose detector, images, optimizer and schedule are taken.
         folder: of the run: where checkpoints, curves and status go.
-        runtime: what changes no result.
+        runtime: options that do not change the result.
         validate: measures the validation set for the curves.
     """
 
@@ -209,7 +209,7 @@ class DetectorTrainer(TrainLoop):
             return super().train()
 
     def after_step(self, iteration: int, curves: Curves) -> None:
-        """Measure the validation set where its curve is asked for."""
+        """Evaluate the validation set at the iterations of its curve."""
         every = self.runtime.curve_iterations
         if every and iteration % every == 0 and iteration < self.iterations:
             with nullcontext() if self.average is None else self.average.in_place(self.module):

@@ -92,7 +92,7 @@ class CommandRun:
 
     @property
     def checkpoint(self) -> Path | None:
-        """The file by which to resume, where it exists."""
+        """The checkpoint to resume from, if it exists."""
         path = None if self.config.checkpoint == NOTHING else self.path(self.config.checkpoint)
         return path if path is not None and path.is_file() else None
 
@@ -101,7 +101,7 @@ class CommandRun:
 
         Args:
             template: with placeholders.
-            quote: what is done to each value before.
+            quote: applied to each value first.
         """
         values = {name: quote(value) for name, value in self.values.items()}
         return Path(quote(str(Path(self.config.cwd).absolute()))) / fill(template, values)
@@ -160,7 +160,7 @@ class CommandRun:
         )
 
     def _wait(self, process: "subprocess.Popen[bytes]", watch: GpuWatch) -> str:
-        """Until the guard has ended, with a look at curves and GPUs -> who asked to stop."""
+        """Wait for the guard to end, while watching curves and GPUs -> who asked to stop."""
         asked: list[str] = []
 
         def ask(number: int, _: object) -> None:
@@ -199,7 +199,7 @@ class CommandRun:
                 if not is_lost:
                     log.feed(redactor.feed(part))
                     sys.stderr.flush()
-            except OSError:  # the disk is full, or nobody reads any more: the command goes on
+            except OSError:  # the disk is full, or the reader is gone: the command goes on
                 is_lost = True
         if not is_lost:
             log.feed(redactor.end())

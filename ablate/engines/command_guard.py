@@ -96,7 +96,7 @@ class _Guard:
         self.parent = os.getppid()
 
     def run(self) -> int:
-        """Until the command, and what it has started, has ended -> the exit code."""
+        """Wait until the command and all that it has started have ended -> the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._ask)
         _control(SUBREAPER, 1)

@@ -36,14 +36,14 @@ class Redactor:
         self._held = b""
 
     def feed(self, part: bytes) -> bytes:
-        """What of the stream so far can be told; the beginning of what may become a secret is held back."""
+        """The part of the stream that is safe to write; a possible beginning of a secret is held back."""
         content = self._redacted(self._held + part)
         held = max((_beginning(content, secret) for secret in self._known), default=0)
         self._held = content[len(content) - held :]
         return content[: len(content) - held]
 
     def end(self) -> bytes:
-        """What was held back, when nothing more comes."""
+        """The rest that was held back, at the end of the stream."""
         rest, self._held = self._held, b""
         return rest
 

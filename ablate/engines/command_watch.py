@@ -1,4 +1,4 @@
-"""What can be seen of a command from outside while it runs: its curves in its own files, and the memory of its GPUs."""
+"""Observe a running command from outside: its curves in its own files, and the memory of its GPUs."""
 
 import csv
 import io

@@ -40,7 +40,7 @@ LOSSES = {
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warnings of detectron2's old packages, and what it says of every data set that is not COCO."""
+    """Hide warnings of detectron2's old dependencies, and its messages about data sets other than COCO."""
     loggers = [logging.getLogger(name) for name in ("detectron2.data.datasets.coco", "torch.fx._symbolic_trace")]
     levels = [logger.level for logger in loggers]
     try:

@@ -70,7 +70,7 @@ def need_detectron2() -> None:
 
 
 def _check_floor() -> None:
-    """What the exported configs take for granted beyond an import."""
+    """Check what the exported configs need besides the import of detectron2."""
     from detectron2.layers import get_norm
     from detectron2.modeling import Backbone
 

@@ -39,7 +39,7 @@ SCHEDULERS = {
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """Of the data of a run.
+    """Facts about the data of a run.
 
     Attributes:
         train: files of the training set.

@@ -11,7 +11,7 @@ NATIVE_MODULES = (
 
 
 def reasons_against(config: RunConfig) -> list[str]:
-    """What of a config detectron2's own backbone does not have, as settings that it would take; empty where it can."""
+    """The settings that a config would need for detectron2's own backbone; empty if that can be used."""
     vit, pyramid = config.model.backbone, config.model.pyramid
     if not isinstance(vit, ViT):
         return ["model.backbone.type=vit (its ResNet is what --format lazyconfig writes already)"]

@@ -38,7 +38,7 @@ def build_trainer(
 def build_benchmark_target(
     config: RunConfig, workspace: Workspace, device: torch.device, read: Read
 ) -> BenchmarkTarget:
-    """What the benchmark measures of a config, alone on a device; its images are those of seed 0."""
+    """The model of a config for the benchmark, alone on a device, with the images of seed 0."""
     alone = Processes(0, 1, device)
     data = read_data(config, workspace, alone, read)
     with TemporaryDirectory() as folder:

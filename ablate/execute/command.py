@@ -40,7 +40,7 @@ Stamps = dict[str, tuple[int, int, int]]  # of files: size, modification time in
 
 
 class CommandFailed(DetablateError):
-    """The command did not come to predictions."""
+    """The command ended without usable predictions."""
 
     exit_code = 3
 
@@ -54,7 +54,7 @@ def execute_foreign(
     run_id: str = "",
     again: bool = True,
 ) -> RunFolder:
-    """Prepare the folder of a run, and carry out, collect and analyse as far as that is not done yet.
+    """Prepare the folder of a run, run its command, collect and evaluate the predictions; finished stages are skipped.
 
     Args:
         config: of the run, its paths absolute.
@@ -62,7 +62,7 @@ def execute_foreign(
         name: of the run, for the command.
         gpus: that it has, as CUDA_VISIBLE_DEVICES names them.
         run_id: the name that the folder must have, where a study has planned the run.
-        again: also where it failed before.
+        again: run it again if it failed before.
 
     Raises:
         BadInput: config, data or predictions that cannot be used, or others than were planned with.

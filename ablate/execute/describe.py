@@ -1,5 +1,7 @@
 """A config before anything runs: every field, parameters and cost of each part, levels, schedule, identities."""
 
+import textwrap
+
 import msgspec
 import torch
 from rich.console import RenderableType
@@ -23,9 +25,11 @@ from ablate.runs.folder import Workspace
 from ablate.train.distributed import device_of
 from ablate.weights.convert import check_weights
 from analysis.exceptions import BadInput
+from analysis.render.screen import fixed_width
 from analysis.render.table import Cell, Column, Table
 
 CLASSES_WITHOUT_DATA = 80  # COCO's
+SHORTEST_COMMENT = 16  # characters of a folded comment, in a narrow terminal
 
 
 class Level(msgspec.Struct, frozen=True):
@@ -56,7 +60,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def describe(config: RunConfig, workspace: Workspace, device: str = "auto") -> Description:
-    """Describe a config; the model is built without memory, the data is read where it is there.
+    """Describe a config; the model is built without allocating memory, the data is read if it is there.
 
     Args:
         config: whose precision and images_per_norm may be `auto`.
@@ -132,7 +136,7 @@ def description_screen(description: Description) -> list[RenderableType]:
         facts += msgspec.structs.asdict(description.identities).items()
     facts += (("note", note) for note in description.notes)
     return [
-        Syntax(dump_config(description.config), "yaml", background_color="default"),
+        Syntax(folded_comments(dump_config(description.config), fixed_width()), "yaml", background_color="default"),
         Table("", (Column("part", kind="text"), *columns), (*rows, last)),
         Text(
             "\nOne image at inference, 1,000 proposals, 20 detections with masks; 1 GMAC = 1e9 multiply-adds, "
@@ -141,6 +145,28 @@ def description_screen(description: Description) -> list[RenderableType]:
         ),
         fact_grid(facts),
     ]
+
+
+def folded_comments(text: str, width: int | None) -> str:
+    """YAML whose comments behind a key continue on further lines, so that no line is cut.
+
+    Args:
+        text: YAML; comments begin with two spaces, ``#`` and a space.
+        width: characters of a line; none: as many as needed.
+
+    >>> print(folded_comments("lr: 8e-5  # peak learning rate", 26))
+    lr: 8e-5  # peak learning
+              # rate
+    """
+    lines: list[str] = []
+    for line in text.splitlines():
+        code, mark, comment = line.partition("  # ")
+        if width is None or not mark or len(line) <= width:
+            lines.append(line)
+            continue
+        first, *more = textwrap.wrap(comment, max(SHORTEST_COMMENT, width - len(code) - len(mark)))
+        lines += [f"{code}{mark}{first}", *(f"{' ' * len(code)}{mark}{part}" for part in more)]
+    return "\n".join(lines)
 
 
 def _in_units(cost: Cost) -> tuple[float, float, float]:

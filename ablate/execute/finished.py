@@ -1,6 +1,6 @@
 """Whether a finished run is whole: its files are there, can be read, and are what the run wrote.
 
-`launch` makes again what can be made again: the manifest, the evaluation from the predictions, the predictions and the
+`launch` restores what can be restored: the manifest, the evaluation from the predictions, the predictions and the
 last weights of a pre-training from the last checkpoint. A file that may have been changed on purpose is not
 overwritten.
 """
@@ -17,7 +17,7 @@ from analysis.exceptions import BadInput
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a finished run.
+    """A problem of a finished run.
 
     Attributes:
         sentence: names the file and the remedy.
@@ -35,7 +35,7 @@ def is_finished(folder: RunFolder) -> bool:
 
 
 def find_fault(folder: RunFolder) -> Fault | None:
-    """What is wrong with a run whose status is finished, the worst first; None where nothing is."""
+    """The worst problem of a run whose status is finished; None if there is none."""
     status = folder.read_status() or Status(state="prepared")
     found = list(_faults(folder, status))
     return min(found, key=lambda fault: fault.repairable, default=None)

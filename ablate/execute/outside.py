@@ -1,4 +1,4 @@
-"""What a command took, measured from outside: wall-clock seconds, and memory in use on its GPUs.
+"""The cost of a command, measured from outside: wall-clock seconds, and memory in use on its GPUs.
 
 It is of the whole command, its start, its loading of data and its predictions among it, and so is never compared with
 what `ablate probe` measures inside of a training step.
@@ -17,7 +17,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
     seconds: float
     resumed: bool
-    peak_gpu_gib: float | None = None  # the most in use on one GPU, whoever used it; none: no GPU, or not known
+    peak_gpu_gib: float | None = None  # the most in use on one GPU, by all processes; None: no GPU, or not known
     place: str = ""  # the GPUs, or the processor
 
 
@@ -45,12 +45,12 @@ class OutsideCost(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def places(self) -> tuple[str, ...]:
-        """Where it ran."""
+        """The devices on which it ran."""
         return tuple(dict.fromkeys(one.place for one in self.counted))
 
 
 def read_outside(folder: RunFolder) -> OutsideCost | None:
-    """What a command took; none where nothing is known."""
+    """The cost of a command; None if it is not known."""
     try:
         return read_json(folder.path / FILE, OutsideCost)
     except BadInput:

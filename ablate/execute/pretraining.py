@@ -30,14 +30,14 @@ def pretrain(
     name: str = "",
     again: bool = True,
 ) -> Executed[PretrainingFolder]:
-    """Prepare the folder of a pre-training, and train as far as that is not done yet.
+    """Prepare the folder of a pre-training, and train until it is done.
 
     Under torchrun all processes call this; the first one writes.
 
     Args:
         pretraining: its config, whose precision may be `auto`.
         workspace: above `results/`.
-        runtime: what changes no result.
+        runtime: options that do not change the result.
         keep: epochs after which the weights are kept; the last one always is.
         grad_accum_steps: forward passes of a process before each optimizer step.
         name: of the folder, where a study has planned it.
@@ -73,14 +73,14 @@ def pretrain(
 
 
 def pretrain_first(config: RunConfig, workspace: Workspace, runtime: RuntimeOptions) -> None:
-    """The pre-training that a run starts from, where its weights are not there yet.
+    """Run the pre-training that a run starts from, if its weights are not there yet.
 
     Raises:
         RunFailed: it has no result.
     """
     with joined(runtime.device) as processes:
         executed = pretrain(pretraining_of(config), workspace, runtime, keep=(epoch_of(config.init),))
-        processes.wait()  # for the first one's last word
+        processes.wait()  # until the first process has written its last status
         status = executed.folder.read_status()
         if status is None or status.state != "finished":
             raise RunFailed(f"{executed.folder.path}: has no result: {'' if status is None else status.message}")

@@ -1,4 +1,4 @@
-"""The status of a run folder as its stages go on: what is written down of how a run goes and how it ends."""
+"""Write the status of a run folder: the progress of its stages, and how the run ended."""
 
 import math
 import time
@@ -35,7 +35,7 @@ def check_planned(planned: str, found: str, what: str) -> None:
 
 
 def is_done(folder: RunFolder, again: bool) -> bool:
-    """Whether a run has come to a result, or, unless ``again``, to a failure; that is then not tried again.
+    """Whether a run has a result or, unless ``again``, has failed; a failed run is then not tried again.
 
     Raises:
         BadInput: it is finished, and lacks what cannot be made again.
@@ -50,7 +50,7 @@ def is_done(folder: RunFolder, again: bool) -> bool:
 
 
 class PhaseProgress:
-    """Keeps how far a phase is in the status of a run, for `ablate.progress.listening`; not at every step.
+    """Writes the progress of a phase into the status of a run, not at every step; for `ablate.progress.listening`.
 
     Args:
         folder: of the run.
@@ -60,7 +60,7 @@ class PhaseProgress:
         self._folder, self._written = folder, -math.inf
 
     def __call__(self, done: int, total: int) -> None:
-        """Write it down, where the last time is long enough ago."""
+        """Write the progress, if the last time is long enough ago."""
         if time.monotonic() - self._written < PROGRESS_SECONDS:
             return
         self._written = time.monotonic()
@@ -91,7 +91,7 @@ def record_end(folder: RunFolder, began: float, state: State, message: str = "",
 def write_status(
     folder: RunFolder, state: State, *, phase: Phase | None = None, message: str = "", over_failure: bool = True
 ) -> bool:
-    """Replace the status, but for how far training is and what a finished run wrote -> whether it was replaced.
+    """Replace the status, but keep the iterations and the files of a finished run -> whether it was replaced.
 
     Args:
         folder: of a run or a pre-training.

@@ -65,7 +65,7 @@ def execute(
     Args:
         config: of the run.
         workspace: above `results/`.
-        runtime: what changes no result.
+        runtime: options that do not change the result.
         run_id: the name that the folder must have, where a study has planned the run.
         again: also where it failed, diverged or ran out of memory before.
 
@@ -101,7 +101,7 @@ def run_stages(folder: RunFolder, processes: Processes, runtime: RuntimeOptions,
     Args:
         folder: of the run.
         processes: that share the work.
-        runtime: what changes no result.
+        runtime: options that do not change the result.
         predicted: the predictions are there, and only the evaluation is missing.
 
     Raises:
@@ -219,9 +219,9 @@ def locked(folder: RunFolder, processes: Processes, again: bool) -> Iterator[boo
 
 
 def _adopt_weights(folder: RunFolder) -> None:
-    """Where there is no checkpoint, link those of the run that trains, or trained, the same and has come farthest.
+    """If there is no checkpoint, link those of the run with the same training identity that has come farthest.
 
-    So settings of evaluation alone do not train anew.
+    So a change of evaluation settings alone does not train again.
     """
     if folder.checkpoints_newest_first():
         return
@@ -240,7 +240,7 @@ def _adopt_weights(folder: RunFolder) -> None:
 
 
 def _load_initial_weights(backbone: nn.Module, config: RunConfig, folder: RunFolder, processes: Processes) -> None:
-    """Load the pre-trained weights that the run was named after, and write down what became of them."""
+    """Load the pre-trained weights that the run id covers, and record how each tensor was used."""
     report = load_initial(backbone, config, read_json(folder.manifest, Manifest).weights or "", folder.workspace)
     if processes.first:
         folder.append_event("weights loaded", **report_fields(report))
@@ -326,7 +326,7 @@ def _record_start(folder: RunFolder, before: Status) -> None:
     fault = find_fault(folder) if before.state == "finished" else None
     trains = not are_predictions_kept(folder)
     write_status(folder, "running", phase="training" if trains else "analysing")
-    # A run that is continued may have begun on another machine, which the manifest tells.
+    # A run that is continued may have begun on another machine, named in the manifest.
     folder.append_event("started", host=socket.gethostname(), hardware=msgspec.to_builtins(hardware()))
     if fault is not None:
         folder.append_event("warning", message=fault.sentence)

@@ -1,4 +1,4 @@
-"""What `ablate run` shows in the end: how a run went, what its predictions are worth, and where the AP went."""
+"""The screen at the end of `ablate run`: state and cost of the run, its metrics, and the AP lost to each error."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -35,7 +35,7 @@ def run_screen(folder: RunFolder) -> list[RenderableType]:
 
 
 def run_document(folder: RunFolder) -> dict[str, object]:
-    """The same for programs: where the run lies, its status, and once it is finished its evaluation."""
+    """The JSON document of a run: its folder, its status and, once it is finished, its evaluation."""
     status = folder.read_status() or Status(state="prepared")
     evaluation = read_evaluation(folder.evaluation) if status.state == "finished" else None
     return {"schema": SCHEMA, "run": str(folder.path), "status": status, "evaluation": evaluation}
@@ -68,7 +68,7 @@ def _facts(folder: RunFolder, status: Status) -> Iterator[tuple[str, RenderableT
 
 
 def _last_training(folder: RunFolder) -> "TrainStats | None":
-    """What training cost, by the last event that says it."""
+    """The cost of training, from the last event that records it."""
     from ablate.train.loop import TrainStats
 
     for event in reversed(folder.read_events()):

@@ -1,10 +1,10 @@
-"""What a launcher and its workers agree on: jobs, devices and options.
+"""What a launcher and its workers share: jobs, devices and options.
 
 A launcher starts `python -m ablate.launch.worker JOB` for the runs of a study that are not done.
 A worker locks its run folder, so however many launchers there are, a run is never carried out twice; and a launcher
 learns how a run went from the run folder, not from the worker. A worker stops politely when its launcher dies.
 
-Every device of this machine is locked too, so that one run at a time has it for itself, whoever starts it.
+Every device of this machine is locked too, so that only one run at a time uses it, from any launcher.
 """
 
 import os
@@ -29,7 +29,7 @@ from analysis.files import part_folder
 if TYPE_CHECKING:
     from ablate.launch.status import RunStatus
 
-BUSY = 75  # exit code of a worker that did nothing, because another process is at the run or at the device
+BUSY = 75  # exit code of a worker that did nothing, because another process uses the run or the device
 LOG = "log.txt"  # of a run folder: the output of its workers
 CPU = "cpu"
 PATIENCE_SECONDS = 1.0  # between two looks for a device that is free
@@ -72,7 +72,7 @@ class LaunchOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Drain:
-    """How far a launch works on a study that other launches work on too, on any hosts that share the disk.
+    """The limits of a launch that works on a study together with others, on any hosts that share the disk.
 
     It waits for no run that another launch works on, unless a run that it may start needs that one.
 
@@ -88,7 +88,7 @@ class Drain:
 
 
 class WorkerJob(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker is told, as one JSON argument."""
+    """The instructions of a worker, passed as one JSON argument."""
 
     root: str  # absolute
     study: str
@@ -109,8 +109,8 @@ class Outcome:
         failed: sentences, one for each run without a result that is not blocked.
         stopped: who asked to stop: a signal's name, or a command; empty where all was done.
         at_once: asked twice, so that runs were killed before they could save what they had.
-        time_is_up: it was a drain that stopped after its time, as it was told.
-        left: runs that this launch has not tried and that may still come to a result, here or elsewhere.
+        time_is_up: it was a drain that stopped after its ``--stop-after``.
+        left: runs that this launch has not tried and that may still get a result, here or elsewhere.
     """
 
     statuses: "list[RunStatus]"
@@ -122,7 +122,7 @@ class Outcome:
 
 
 class View(Protocol):
-    """Shows a launch to the person who waits; what stays on the screen goes through `logging`."""
+    """Shows the progress of a launch; lines that stay on the screen go through `logging`."""
 
     def update(self, statuses: "list[RunStatus]", stopping: str) -> None:
         """The status of every run now; ``stopping`` says who asked to stop."""
@@ -166,7 +166,7 @@ def worker_environment(devices: Collection[str], options: LaunchOptions) -> dict
 
 
 def device_folder(device: str) -> Path:
-    """Where the processes of this machine, and of this user, that want a device for themselves see each other.
+    """The folder in which processes of this user on this machine lock a device.
 
     Args:
         device: as `devices_of` names it.
@@ -257,16 +257,16 @@ def _named_by_uuid(index: int, given: str) -> str:
 
 
 def free_devices(devices: Collection[str], taken: Collection[str]) -> list[str]:
-    """Those that neither this launch nor another process uses."""
+    """The devices that neither this launch nor another process uses."""
     return [device for device in devices if device not in taken and not owners(device_folder(device))]
 
 
 @contextmanager
 def holding_devices(devices: Collection[str]) -> Iterator[None]:
-    """Have devices of this machine for oneself.
+    """Lock devices of this machine for this process.
 
     Raises:
-        LockHeld: another process has one of them.
+        LockHeld: another process uses one of them.
     """
     with ExitStack() as stack:
         for device in devices:
@@ -276,7 +276,7 @@ def holding_devices(devices: Collection[str]) -> Iterator[None]:
 
 @contextmanager
 def waiting_for_first(device: str) -> Iterator[None]:
-    """Have the device for oneself that torch takes by itself (the first GPU, or the CPU), once it is free.
+    """Wait until the device that torch uses by default (the first GPU, or the CPU) is free, and lock it.
 
     Args:
         device: auto, cpu or cuda.

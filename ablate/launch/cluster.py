@@ -1,4 +1,4 @@
-"""What jobs ask of a cluster: the defaults of a YAML file, and what a command line says otherwise."""
+"""What jobs request from a cluster: the defaults of a YAML file, and the options of the command line."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from analysis.exceptions import BadInput
 
 PACKAGE = Path(__file__).resolve().parents[1]
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
-# Options of sbatch that are ours to set, and by which option of ours.
+# Options of sbatch that this program sets itself, and the option of this program that sets each.
 OURS = {
     "array": "--max-parallel",
     "comment": "nothing: the jobs of a study are found by it",
@@ -52,7 +52,7 @@ class Cluster(Part, frozen=True, kw_only=True):
         nodes: of a run.
         processes_per_node: that train one run together; none: one for each GPU of a node.
         cpus_per_node: cores of a run on each node; none: the cluster's default.
-        max_parallel: runs at a time; none: as many as the cluster lets.
+        max_parallel: runs at a time; None: as many as the cluster allows.
         signal_seconds: before the limit, when a job is asked to save what it has and to requeue itself.
         setup: lines of shell before everything else, such as ``module load``.
         sbatch: further options of sbatch, without their dashes; true for one without a value.
@@ -76,7 +76,7 @@ class Cluster(Part, frozen=True, kw_only=True):
         """The time limit of a job; none where it has none, or the partition's.
 
         Raises:
-            BadInput: it is no time.
+            BadInput: ``time`` is not a time limit.
         """
         if self.time == "":
             return None
@@ -96,7 +96,7 @@ class Cluster(Part, frozen=True, kw_only=True):
         return self.processes_per_node or max(1, self.gpus(device) // self.nodes)
 
     def check(self, device: str, checkpoint_minutes: float) -> None:
-        """Refuse what cannot be.
+        """Check that the settings fit together.
 
         Raises:
             BadInput: with the option that is to be changed.
@@ -138,7 +138,7 @@ class Cluster(Part, frozen=True, kw_only=True):
 
 
 def clusters_folder() -> Path:
-    """Where the examples lie: of a source tree, or of an installed package."""
+    """The folder of the examples, in a source tree or in an installed package."""
     installed = PACKAGE / "clusters"
     return installed if installed.is_dir() else PACKAGE.parent / "configs" / "clusters"
 
@@ -166,7 +166,7 @@ def read_cluster(workspace: Workspace, name: str) -> Cluster:
 
 
 def sbatch_options(given: list[str]) -> dict[str, str | int | float | bool]:
-    """What ``--sbatch KEY=VALUE`` says; KEY alone is an option without a value.
+    """The options of ``--sbatch KEY=VALUE``; KEY alone is an option without a value.
 
     >>> sbatch_options(["mem=64G", "exclusive"])
     {'mem': '64G', 'exclusive': True}

@@ -1,4 +1,4 @@
-"""What a launch will cost: a few iterations of every different model, timed on the device before anything begins.
+"""Estimate the time of a launch: a few iterations of every different model are timed on the device first.
 
 The launcher asks what is worth a question (`costly_jobs`) and logs the estimate (`estimate`); it builds no model. Each
 timing is a process of its own, whose memory is gone afterwards: `python -m ablate.launch.estimate JOB`, or several of
@@ -53,7 +53,7 @@ ANSWER = "pace.json"
 
 
 class TimingJob(msgspec.Struct, frozen=True, kw_only=True):
-    """What a timing process is told: a run or a pre-training."""
+    """The instructions of a timing process: a run or a pre-training."""
 
     config: RunConfig | None = None
     pretraining: Pretraining | None = None
@@ -63,7 +63,7 @@ class TimingJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Throughput(msgspec.Struct, frozen=True, kw_only=True):
-    """What it answers."""
+    """The answer of a timing process."""
 
     images: int  # of the training set
     seconds: float = 0.0  # of one forward and backward pass of each process, with its optimizer step
@@ -72,21 +72,21 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def costly_jobs(workspace: Workspace, study: Study, options: LaunchOptions) -> list[Job]:
-    """What a launch would run, where that is worth a question: not the tiny preset, nor what is done.
+    """The runs of a launch that are long enough to ask about: neither the tiny preset nor finished runs.
 
     Args:
         workspace: above `results/`.
         study: to be launched.
         options: of the launch.
     """
-    if study.is_foreign:  # whoever wrote the command knows what it takes, and nothing of it can be timed
+    if study.is_foreign:  # the time of a command is not known here, and nothing of it can be timed
         return []
     jobs = _left(workspace, study, options)
     return [] if study.base == CHEAP and study.synthetic and all(map(_is_cheap, jobs)) else jobs
 
 
 def _left(workspace: Workspace, study: Study, options: LaunchOptions) -> list[Job]:
-    """What a launch would run, each once."""
+    """The runs that a launch would start, each once."""
     states = (*CAN_START, *FAILURES * options.retry)
     statuses = zip(study.jobs, read_statuses(workspace, study), strict=True)
     return list({job.run_id: job for job, status in statuses if status.state in states and _trains(status)}.values())
@@ -143,7 +143,7 @@ def estimate(workspace: Workspace, jobs: Sequence[Job], options: LaunchOptions) 
     if total:
         logger.info(
             f"in total about {clock(total / parallel_runs)} of training for {len(jobs)} runs"
-            f"{f', {parallel_runs} at a time' * (parallel_runs > 1)}; predicting comes on top"
+            f"{f', {parallel_runs} at a time' * (parallel_runs > 1)}, and the time for predictions"
         )
 
 

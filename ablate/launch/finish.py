@@ -1,4 +1,4 @@
-"""What comes after the last run: the cost of every variant, the table, and a word about what is missing."""
+"""The end of a launch: measure the cost of every variant, show the table, and name missing results."""
 
 import logging
 from contextlib import ExitStack
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def finish(workspace: Workspace, study: Study, options: LaunchOptions, outcome: Outcome) -> None:
-    """Measure, show, and say what failed.
+    """Measure the costs, show the table, and report failures.
 
     Raises:
         SomeFailed: not every run has a result.
@@ -59,7 +59,7 @@ def check_not_stopped(outcome: Outcome) -> None:
 
 
 def finish_drain(workspace: Workspace, study: Study, options: LaunchOptions, outcome: Outcome) -> None:
-    """What a drain says in the end; the one after which nothing is left measures and shows.
+    """End a drain: the last one of a study measures the costs and shows the table, the others say what is left.
 
     Raises:
         SomeFailed: not every run has a result.
@@ -91,7 +91,7 @@ def status_command(workspace: Workspace, study: Study) -> str:
 
 
 def measure_and_show(workspace: Workspace, study: Study, options: LaunchOptions) -> None:
-    """What every variant costs, measured while nothing else is on the device, and the table.
+    """Measure the cost of every variant, while nothing else uses the device, and show the table.
 
     Raises:
         Stopped: Ctrl-C or another signal meanwhile.

@@ -1,4 +1,4 @@
-"""Jobs of a study in Slurm for the person who submitted them: what was submitted, watching it, taking it back."""
+"""The Slurm jobs of a study after submission: list, follow and cancel them."""
 
 import logging
 import time
@@ -23,7 +23,7 @@ ASKED = "asked-to-end"  # the jobs that the last cancel asked
 
 
 def submission_lines(workspace: Workspace, study: Study, submission: Submission) -> Iterator[str]:
-    """What was submitted, what was in the queue already, and what cannot be submitted."""
+    """Lines on the runs that were submitted, were in the queue already, or cannot be submitted."""
     labels = {job.run_id: job.label for job in study.jobs if job.run_id}
     for batch in submission.batches:
         if batch.kind == "end":
@@ -93,7 +93,7 @@ def _check_all_done(statuses: Sequence[RunStatus]) -> None:
 
 
 def cancel_jobs(workspace: Workspace, study: str) -> tuple[list[str], list[str]]:
-    """Take what waits out of the queue, and ask what runs to save and to end; asked before, it is ended at once.
+    """Remove waiting jobs from the queue, and ask running ones to save and end; a second call ends them at once.
 
     Returns:
         The jobs that waited, and those that ran.

@@ -1,4 +1,4 @@
-"""Job files for any scheduler: each starts drains (`ablate launch STUDY --drain`), which work a study off together.
+"""Job files for any scheduler: each starts drains (`ablate launch STUDY --drain`), which together finish a study.
 
 A file is printed with comments, to be looked through and completed; nothing is submitted.
 """
@@ -19,7 +19,7 @@ HOURS = 24  # that a drain lasts at most
 
 @dataclass(frozen=True, slots=True)
 class JobFile:
-    """What a job file is filled with.
+    """The values that a job file is filled with.
 
     Attributes:
         name: of the job.
@@ -41,7 +41,7 @@ def job_file(workspace: Workspace, study: Study, scheduler: Scheduler, *, drains
 
     Args:
         workspace: above `results/`, on a disk that all hosts share.
-        study: that the drains work off.
+        study: that the drains finish.
         scheduler: whose file.
         drains: to be started.
         gpus: that train one run together, on one host.

@@ -154,7 +154,7 @@ class _Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take the signals that end a process for requests to stop."""
+        """Handle the signals that end a process as requests to stop."""
 
         def note(number: int, _: FrameType | None) -> None:
             if self.reason and scheduler_job() and number != signal.SIGINT:
@@ -195,7 +195,7 @@ def launch_here(
     reader = StatusReader(workspace, study)
     for status, job in zip(reader.look(), study.jobs, strict=True):
         if status.state not in DONE:
-            _python(job)  # a missing engine is told before anything is written
+            _python(job)  # a missing engine is reported before anything is written
     devices = devices_of(options.device, options.gpus_per_run, options.parallel)
     folder = launchers_folder(workspace, study.name)
     try:
@@ -234,7 +234,7 @@ class _Launch:
         self._time_is_up = False
 
     def run(self) -> Outcome:
-        """Until nothing is left to do, or everything has stopped."""
+        """Run until nothing is left to do, or until everything has stopped."""
         statuses = self._look()
         self._again = {status.run_id for status in statuses if self._options.retry and status.state in FAILURES}
         asked = 0
@@ -331,7 +331,7 @@ class _Launch:
             taken |= set(free)
 
     def _tell_busy(self) -> None:
-        """Where other processes have so many devices that nothing of ours runs, say so, once in a row."""
+        """Log once if other processes use so many devices that no run can start."""
         if self._children or self._told_busy:
             return
         for device in self._devices:
@@ -387,7 +387,7 @@ class _Launch:
         return bool(ended)
 
     def _check_result(self, child: _Child) -> None:
-        """Whether a worker that ended by itself came to a result; for one that could not say why not, say it."""
+        """Check whether a worker that ended by itself has a result; if it left no reason, write one."""
         folder, code = self._workspace.job_folder(child.job.run_id), child.process.returncode
         status = folder.read_status() or Status(state="prepared")
         fault = find_fault(folder) if status.state == "finished" else None

@@ -4,7 +4,7 @@ torchrun would do it too, but its rendezvous, and the store behind it, listen on
 anybody on the network could join. Here the processes meet in a file that only this user can read. On one machine they
 talk over the loopback interface alone; with those of other machines (`Machines`) over the one that torch chooses.
 
-They are told who they are as by torchrun (RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE), and where they meet by
+They get torchrun's environment variables (RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE), and their meeting point by
 `STORE`. A stop is passed on to all of them; when one fails, the others are ended, for they would wait for it.
 """
 

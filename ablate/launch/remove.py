@@ -39,7 +39,7 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class Removal(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be deleted.
+    """The files and runs to delete.
 
     Attributes:
         study: its name; empty where no study is deleted.
@@ -64,7 +64,7 @@ class Removal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def of_study(workspace: Workspace, name: str, *, keep_runs: bool = False) -> Removal:
-    """What deleting a study deletes: its plan, its configs, and the runs that no other study has.
+    """The removal of a study: its plan, its configs, and the runs that no other study has.
 
     Args:
         workspace: above `results/`.
@@ -185,7 +185,7 @@ def _check_idle(workspace: Workspace, study: Study) -> None:
 
 
 def _sort(workspace: Workspace, run_id: str, why: str, runs: list[str], kept: list[Kept]) -> None:
-    """Put a run that exists to those that are deleted, or to those that stay."""
+    """Add an existing run to those that are deleted, or to those that are kept."""
     path = workspace.job_folder(run_id).path
     if path.is_symlink():
         why = f"is a link to {path.readlink()}; delete both by hand"
@@ -220,7 +220,7 @@ def _delete_run(workspace: Workspace, run_id: str) -> str:
                     path.unlink(missing_ok=True)
     except LockHeld as held:
         return str(held)
-    with suppress(OSError):  # somebody has begun it anew
+    with suppress(OSError):  # another process has begun it anew
         folder.path.rmdir()
     return ""
 
@@ -240,7 +240,7 @@ def _removal(
 
 
 def _label(folder: Path) -> str:
-    """What a launcher called a run, from the first line of its log; empty where none did."""
+    """The name that a launcher gave a run, from the first line of its log; empty if there is none."""
     try:
         with open_regular(folder / LOG) as file:
             line = file.readline(MOST_OF_A_LINE).decode("utf-8", "replace")
@@ -251,7 +251,7 @@ def _label(folder: Path) -> str:
 
 
 def _bytes(folder: Path) -> int:
-    """Of the files in a folder that no other folder shares."""
+    """The bytes of the files in a folder, without hard links that other folders share."""
     total = 0
     for place, _, names in os.walk(folder):
         for name in names:

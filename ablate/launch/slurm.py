@@ -32,12 +32,12 @@ from ablate.runs.lock import holding
 from ablate.runs.signals import scheduler_job
 from ablate.studies.study import Job, Study, StudyRun, legible
 from analysis.exceptions import BadInput
+from analysis.shell import install_command
 
 logger = logging.getLogger(__name__)
 
 REQUEUE = 85  # exit code of a task whose run is to go on in the same job, later
 MOST_TASKS = 1000  # of an array, where the cluster says no number
-SUBMITIT = "the extra 'cluster' is not installed: pip install 'detablate[cluster]', or pip install submitit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What a submission came to.
+    """The result of a submission.
 
     Attributes:
         batches: that were handed over, with their numbers, in order; the last is the end of the study.
@@ -73,7 +73,7 @@ class Submission:
 def plan_groups(
     jobs: Sequence[Job], statuses: Sequence[RunStatus], *, again: bool, queued: Collection[str], most: int = MOST_TASKS
 ) -> tuple[list[Group], dict[str, str]]:
-    """What of a study is to be submitted, in an order in which all that is needed comes first.
+    """The groups of runs to submit, in an order in which needed runs come first.
 
     Args:
         jobs: runs of the study and what they need, in order.
@@ -126,7 +126,7 @@ def plan_groups(
 
 
 def dependency(batch_after: Sequence[str], needs: Sequence[str], numbers: Mapping[str, str]) -> str:
-    """What ``sbatch --dependency`` takes.
+    """The value of ``sbatch --dependency``.
 
     Args:
         batch_after: jobs, or names of runs, that must have ended.
@@ -157,7 +157,9 @@ def script(batch: Batch, cluster: Cluster, code: Path, depends: str = "") -> str
     try:
         from submitit import SlurmExecutor
     except ImportError:
-        raise BadInput(f"--on slurm: {SUBMITIT}") from None
+        raise BadInput(
+            f"--on slurm: the package submitit is not installed: {install_command('cluster')}, or pip install submitit"
+        ) from None
 
     class Writer(SlurmExecutor):
         """Writes the scripts; what is submitted is our own command, which needs no pickles."""
@@ -238,14 +240,14 @@ def _requeue_lines() -> list[str]:
 def submit_study(
     workspace: Workspace, study: Study, options: LaunchOptions, cluster: Cluster, *, dry_run: bool = False
 ) -> tuple[Submission, list[str]]:
-    """Hand over what is not done and not in the queue yet, all of it or nothing.
+    """Submit the runs that are neither done nor in the queue: all of them or none.
 
     Args:
         workspace: above `results/`.
         study: whose runs.
         options: of the launch.
         cluster: what the jobs ask for.
-        dry_run: write nothing and ask nobody; the numbers of jobs in the scripts are then names of runs.
+        dry_run: write nothing and do not call Slurm; the numbers of jobs in the scripts are then names of runs.
 
     Returns:
         What was submitted, and the text of each script.
@@ -309,7 +311,7 @@ def _statuses(workspace: Workspace, study: Study) -> list[RunStatus]:
     statuses = StatusReader(workspace, study).look()
     for status, job in zip(statuses, study.jobs, strict=True):
         if status.state not in DONE and isinstance(job, StudyRun) and job.config is not None:
-            python_of(job.config.engine)  # a missing engine is told before anything is written
+            python_of(job.config.engine)  # a missing engine is reported before anything is written
     return statuses
 
 

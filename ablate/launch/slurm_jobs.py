@@ -1,4 +1,4 @@
-"""What a study has in the queue of Slurm, from its own files first and then from Slurm.
+"""The jobs of a study in Slurm, from its own files first and then from Slurm.
 
 ``results/studies/<study>/slurm/`` holds
 
@@ -51,7 +51,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def folder(self) -> Path:
-        """Where the records of the study lie."""
+        """The folder of the study's records."""
         return slurm_folder(Workspace(Path(self.root)), self.study)
 
     def job_of(self, run_id: str) -> str:
@@ -125,17 +125,17 @@ class QueueState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def slurm_folder(workspace: Workspace, study: str) -> Path:
-    """Where what a study has in the queue is written down."""
+    """The folder of the records of a study's jobs."""
     return study_folder(workspace, study) / "slurm"
 
 
 def record_path(folder: Path, run_id: str) -> Path:
-    """Where the job of a run notes what becomes of it."""
+    """The file in which the job of a run records its state."""
     return folder / "runs" / f"{run_id.replace('/', '-')}.json"
 
 
 def read_batches(workspace: Workspace, study: str) -> list[Batch]:
-    """What was submitted, the newest last; what is damaged is left out."""
+    """The submitted batches, the newest last; damaged records are left out."""
     found = []
     for path in slurm_folder(workspace, study).glob("*.json"):
         with suppress(BadInput):
@@ -144,7 +144,7 @@ def read_batches(workspace: Workspace, study: str) -> list[Batch]:
 
 
 def read_record(folder: Path, run_id: str) -> RunRecord | None:
-    """What the job of a run has noted; none where none has begun."""
+    """The record of the job of a run; None if no job has begun."""
     try:
         return read_json(record_path(folder, run_id), RunRecord)
     except BadInput:
@@ -152,7 +152,7 @@ def read_record(folder: Path, run_id: str) -> RunRecord | None:
 
 
 def slurm_logs(workspace: Workspace, study: str, run_id: str) -> list[Path]:
-    """What Slurm and the tasks said of the newest job of a run."""
+    """The logs of Slurm and of the tasks for the newest job of a run."""
     jobs = [batch.job_of(run_id) for batch in read_batches(workspace, study) if run_id in batch.runs and batch.job]
     return sorted((slurm_folder(workspace, study) / "logs").glob(f"{jobs[-1]}_*_log.out")) if jobs else []
 

@@ -1,4 +1,4 @@
-"""What a job of Slurm runs on each of its nodes: `python -m ablate.launch.slurm_task BATCH`.
+"""The program of a Slurm job on each of its nodes: `python -m ablate.launch.slurm_task BATCH`.
 
 It starts the processes that train there, waits for them, and hands on what Slurm sends: before the time limit, at a
 preemption or a cancel they save what they have. Then the job requeues itself (the lines behind this in its script), or
@@ -57,7 +57,7 @@ CANCELLED = 84  # exit code; beyond 128 tasks were killed, and the job goes on l
 
 
 class Stop:
-    """What was asked of this task: nothing, or who asked it to save what there is."""
+    """Whether, and by whom, this task was asked to save its state and end."""
 
     def __init__(self) -> None:
         self.why = ""
@@ -90,7 +90,7 @@ class Task:
         self._cancelled = Cancelled(self.workspace, batch.study)
 
     def carry_out(self) -> int:
-        """Until the run has come to a result or has to stop -> the exit code of the task."""
+        """Work until the run has a result or has to stop -> the exit code of the task."""
         clock = self._clock()
         if clock:
             logger.warning("%s", clock)
@@ -113,10 +113,10 @@ class Task:
         return self._end(code)
 
     def _begin(self, clock: str) -> None:
-        """Note that the job has begun, and how often it has without coming further.
+        """Record that the job has begun, and how many times in a row it has begun without progress.
 
         Raises:
-            BadInput: too often.
+            BadInput: it has begun too often without progress.
         """
         before, iteration, saved_at = read_record(self.batch.folder, self.run_id), self._iteration(), self._saved_at()
         job = self._job_name()
@@ -225,7 +225,7 @@ class Task:
             time.sleep(TICK_SECONDS)
 
     def _end(self, code: int) -> int:
-        """Note why the run did not come to a result, if it did not -> the exit code of the task."""
+        """Record why the run has no result, if it has none -> the exit code of the task."""
         status = self.folder.read_status() or Status(state="prepared")
         if status.state in DONE:
             is_needed = any(self.run_id in job.needs for job in read_study(self.workspace, self.batch.study).jobs)

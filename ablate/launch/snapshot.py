@@ -1,6 +1,6 @@
 """A copy of this program at the time of submission: waiting jobs run this copy, independent of later edits.
 
-Packages of others are those of the interpreter, as ever.
+Other packages are imported from the environment of the interpreter, as usual.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ def take_snapshot(folder: Path) -> Path:
 
 
 def _files() -> list[Path]:
-    """Of the program, relative to where it lies."""
+    """The files of the program, relative to its folder."""
     found: list[Path] = []
     for part in PARTS:
         path = SOURCE / part

@@ -46,7 +46,7 @@ WITHOUT_OWNER: dict[str, State] = {
 
 
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a run, or of a pre-training, of a study."""
+    """The state of a run, or of a pre-training, of a study."""
 
     variant: str
     seed: int
@@ -69,7 +69,7 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        """What it is called in a sentence."""
+        """Its name in messages."""
         return f"{self.variant}, seed {self.seed}"
 
     @property
@@ -115,7 +115,7 @@ class StatusReader:
         return [msgspec.structs.replace(status, queue=queue.get(status.run_id)) for status in statuses]
 
     def is_surely_running(self, run_id: str) -> bool:
-        """Whether the process that is at a run was seen to live; one on another host takes a few looks to be seen."""
+        """Whether the process of a run is known to live; for one on another host, that takes a few looks."""
         locks = self._watcher.living(self._workspace.job_folder(run_id).path)
         return any(map(self._watcher.is_surely_alive, locks))
 
@@ -127,7 +127,7 @@ class StatusReader:
         """
         folder = self._workspace.job_folder(run_id)
         status = folder.read_status() or Status(state="prepared")
-        locks = self._watcher.living(folder.path)  # also removes the locks of the dead, which nobody else would
+        locks = self._watcher.living(folder.path)  # also removes the locks of dead processes
         if status.state in DONE:
             locks = []
         elif not locks:  # the owner may have finished between the two looks
@@ -178,7 +178,7 @@ def counts(statuses: Sequence[RunStatus]) -> dict[str, int]:
 
 
 def _planned_iterations(job: Job) -> int:
-    """What the config says, until the run has said it; 0 where it counts in epochs."""
+    """The iterations of the config, until the run reports its own; 0 if the config counts in epochs."""
     planned = job.config.train.iterations if isinstance(job, StudyRun) and job.config is not None else "none"
     return planned if isinstance(planned, int) else 0
 
@@ -229,7 +229,7 @@ def _between(first: str | None, second: str | None) -> float | None:
 
 
 def launchers_folder(workspace: Workspace, study: str) -> Path:
-    """Where the launchers of a study are known by their lock files."""
+    """The folder of the lock files of a study's launchers."""
     return study_folder(workspace, study) / "launchers"
 
 
@@ -245,7 +245,7 @@ class Cancelled:
         self._old = self._read()
 
     def __call__(self) -> bool:
-        """Look; every request is told once, since a second one means: at once."""
+        """Look for a request; each is reported once, because a second one means: stop at once."""
         found, old = self._read(), self._old
         self._old = found or old
         return found not in (b"", old)

@@ -34,7 +34,7 @@ from ablate.runs.folder import SCHEMA, Workspace, open_regular, state_words
 from ablate.runs.lock import machine, owners
 from ablate.studies.study import Job, Study, configs_folder, make_one, study_folder
 from analysis.exceptions import BadInput
-from analysis.render.screen import dimmed, fact_list, plain_console
+from analysis.render.screen import dimmed, fact_list, fixed_width, plain_console
 from analysis.render.table import Cell, Column, Table
 from analysis.shell import shell_command
 
@@ -150,7 +150,7 @@ def view_for(workspace: Workspace, study: Study) -> Iterator[View]:
 
 
 def where_to_look(workspace: Workspace, study: Study) -> list[tuple[str, str]]:
-    """What shows more of a study: its logs, its curves, its files."""
+    """Commands and paths that show more of a study: its logs, its curves, its files."""
     runs = shlex.quote(str(workspace.results / "runs"))
     logs = shell_command("ablate", "logs", root=workspace.root, study=study.name)
     found = [] if study.is_adopted else [("logs", logs)]  # of which nothing was run here
@@ -251,7 +251,7 @@ def line_words(status: RunStatus) -> str:
 
 
 def stopping_words(who: str) -> str:
-    """What happens after a stop was requested."""
+    """The message after a stop was requested."""
     return f"stopping ({who}): every run saves its state; stop again to end them at once"
 
 
@@ -293,7 +293,7 @@ def _progress(status: RunStatus, bar_width: int) -> str:
 
 
 def _queued_word(status: RunStatus) -> str:
-    """What its job in the queue of a cluster does before the run says something itself; empty where it has none."""
+    """The state of its job in a cluster's queue before the run itself has one; empty if there is no job."""
     if status.state not in ("waiting", "interrupted") or status.queue is None or not status.queue.is_live:
         return ""
     return {"": "", "RUNNING": "starting"}.get(status.queue.state, "queued")  # empty: Slurm cannot be asked
@@ -310,7 +310,7 @@ def _note(status: RunStatus) -> str:
 
 
 def _message(status: RunStatus) -> str:
-    """What the status says, without the folder, which is known."""
+    """The message of the status, without the folder, which is shown elsewhere."""
     return status.message.rpartition(f"/{status.run_id}: ")[2] if status.run_id else status.message
 
 
@@ -414,20 +414,15 @@ def status_screen(workspace: Workspace, study: Study, statuses: Sequence[RunStat
         Text(f"{study.name}: {summary_words(statuses)}", style="bold"),
         Text(f"launched by {who}" if who else "no launcher is running", style="dim"),
         Text(""),
-        runs_table(statuses, width=_terminal_width()),
+        runs_table(statuses, width=fixed_width() or UNLIMITED),
         *_results_of(workspace, study, statuses),
         Text(""),
         fact_list([(name, what) for name, what in where_to_look(workspace, study)]),
     ]
 
 
-def _terminal_width() -> int:
-    console = plain_console()
-    return console.width if console.is_terminal else UNLIMITED
-
-
 def _results_of(workspace: Workspace, study: Study, statuses: Sequence[RunStatus]) -> list[RenderableType]:
-    """What the variants of a study score, where every run that can be done is done; else nothing."""
+    """The scores of a study's variants, if every run that can be done is done; else nothing."""
     runs = without_pretrainings(statuses)
     if not any(run.state == "finished" for run in runs) or any(run.state not in (*DONE, "blocked") for run in runs):
         return []

@@ -1,4 +1,4 @@
-"""What a launcher starts for every run: carries it out alone on its devices, and stops when the launcher is gone."""
+"""The process that a launcher starts for each run: it runs it on its own devices, and stops with the launcher."""
 
 import logging
 import os
@@ -87,7 +87,7 @@ def _execute(job: WorkerJob) -> None:
 
 
 def _note_failure(job: WorkerJob, message: str) -> None:
-    """Where the run could not even begin, and so did not say why itself, say it."""
+    """Write the reason into the status of a run that failed before it could do so itself."""
     folder = Workspace(Path(job.root)).job_folder(job.run)
     status = folder.read_status()
     if (status is None or status.state not in FINAL) and not owners(folder.path):

@@ -55,7 +55,7 @@ def merge(windows: Tensor, window: int, grid: Grid, shift: tuple[int, int] = (0,
 
 
 def shift_mask(grid: Grid, window: int, shift: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """What shifted windows add to their logits -> [nW, window*window, window*window], 0 or ``FORBIDDEN``.
+    """The mask to add to the logits of shifted windows -> [nW, window*window, window*window], 0 or ``FORBIDDEN``.
 
     Rolling brings the first rows and columns next to the last ones; tokens may attend only to those that were
     their neighbours before it. Padding counts as part of the map, as it does without a shift.

@@ -1,4 +1,4 @@
-"""What detectron2 needs to train these models: a backbone of its kind. The only file here that imports detectron2.
+"""The models as a backbone of detectron2. The only file here that imports detectron2.
 
 Generated configs (``ablate export --format lazyconfig``) import it beside ``ablate.models``.
 """

@@ -6,7 +6,7 @@ from ablate.models.vit import ViT
 
 
 def layer_lr_factor(name: str, *, decay: float, depth: int) -> float:
-    """What the learning rate of a parameter is multiplied with under layer-wise decay.
+    """The factor of the learning rate of a parameter under layer-wise decay.
 
     The heads, the pyramid, convolutions between blocks and tables of relative positions that blocks share have 1, the
     last block ``decay``, every block before it that once more, and the patch and absolute embeddings once more than the

@@ -17,7 +17,7 @@ from ablate.models.vit import Block
 def sin_cos_embedding(width: int, grid: int) -> Tensor:
     """The fixed positional embedding f32[1, 1 + grid*grid, width]: zeros for the class token, then the patches by rows.
 
-    The first half of the channels tells the column, the second the row; each half is sin, then cos, of the place
+    The first half of the channels encodes the column, the second the row; each half is sin, then cos, of the place
     divided by 10000^(i / (width / 4)).
     """
     omega = 10000.0 ** -(torch.arange(width // 4, dtype=torch.float64) / (width / 4))
@@ -158,7 +158,7 @@ class MaskedAutoencoder(nn.Module):
         return self.norm(_through(self.blocks, torch.cat([first, x], dim=1)))  # type: ignore[no-any-return]
 
     def decode(self, tokens: Tensor, masking: Masking) -> Tensor:
-        """What every patch should be, [B, n, patch*patch*3], from the tokens of ``encode``."""
+        """The predicted pixels of every patch, [B, n, patch*patch*3], from the tokens of ``encode``."""
         x = self.decoder_embed(tokens)
         hidden = self.mask_token.to(x.dtype).expand(len(x), masking.back.shape[1] + 1 - x.shape[1], -1)
         patches = _taken(torch.cat([x[:, 1:], hidden], dim=1), masking.back)
@@ -167,7 +167,7 @@ class MaskedAutoencoder(nn.Module):
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """What the decoder makes of images f32[B, 3, side, side], and which pixels were hidden (1) [B, 1, side, side].
+        """The reconstruction of images f32[B, 3, side, side], and the mask of hidden pixels (1) [B, 1, side, side].
 
         Where targets are normalised, each patch gets back the mean and deviation of the true one, as in the paper's
         figures.

@@ -1,4 +1,4 @@
-"""What tells a token where it is: the absolute embedding and the relative bias tables, and how they are resized.
+"""Positional information of tokens: the absolute embedding and the relative bias tables, and their resizing.
 
 An embedding is resized bicubically. A bias table is cut for a smaller grid and for a larger one stretched as BEiT does
 (arXiv 2106.08254): offsets by a geometric series, biases between them by a cubic spline.
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 def learned_offsets(old: int, new: int) -> list[float]:
-    """Where the offsets -(old-1) ... old-1 of a grid of ``old`` tokens come to lie on one of ``new`` tokens.
+    """The positions of the offsets -(old-1) ... old-1 of a grid of ``old`` tokens on a grid of ``new`` tokens.
 
     At 0, +-1, +-(1 + q), +-(1 + q + q^2), ... with the q that brings the last to new - 1: the nearest offsets, which
     matter most, stay where they were learned.

@@ -32,7 +32,7 @@ def _conv(inputs: int, outputs: int, kernel: int, norm: Norm) -> nn.Sequential:
 
 
 class Pyramid(nn.Module):
-    """What all pyramids share: backbone maps -> named levels, fine to coarse.
+    """The base of all pyramids: backbone maps -> named levels, fine to coarse.
 
     Attributes:
         taps: which maps it reads, as the ViT's keyword.

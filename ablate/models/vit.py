@@ -356,7 +356,7 @@ class ViT(nn.Module):
     def _biases(
         self, grid: Grid, x: Tensor, block: int | None = None
     ) -> dict[tuple[int, bool], Tensor | TableBias | None]:
-        """What each kind of block, (window or 0, shifted), adds to its logits, built once for all such blocks.
+        """The bias that each kind of block, (window or 0, shifted), adds to its logits, built once for all such blocks.
 
         With tables per block: what the given one adds.
         """

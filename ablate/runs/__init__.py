@@ -1,1 +1,1 @@
-"""What lies on disk of a run: its folder, its manifest, the lock of whoever works on it."""
+"""The files of a run: its folder, its manifest and its lock."""

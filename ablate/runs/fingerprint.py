@@ -9,14 +9,14 @@ from analysis.files import unchanging
 
 
 class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
-    """What a file was when it was written."""
+    """Size, time and hash of a file when it was written."""
 
     size: int  # bytes
     modified: int  # nanoseconds
     sha256: str  # 64 hex digits
 
     def fits(self, path: Path) -> bool:
-        """Whether a file is still what it was; one of the same size and time is, any other is read.
+        """Whether a file is unchanged: true for the same size and time; else its content is read and compared.
 
         Raises:
             OSError: there is no such file, or it cannot be read.

@@ -78,7 +78,7 @@ AFRESH = "launch creates it again"
 LOCK_SECONDS = 5.0  # to wait for another process that is writing the status
 TAIL = 4096  # bytes of the curves that hold their last line
 CHECKPOINT = re.compile(r"[0-9]{8,}\.pt")
-FAILURES = ("failed", "out_of_memory", "diverged")  # to come to no result, for good
+FAILURES = ("failed", "out_of_memory", "diverged")  # final states without a result
 FINAL = ("finished", *FAILURES)
 State = Literal["prepared", "running", "interrupted", "finished", "failed", "out_of_memory", "diverged", "damaged"]
 S = TypeVar("S", bound=msgspec.Struct)
@@ -280,7 +280,7 @@ class RunFolder:
         return parse(read_yaml(self.config), RunConfig, str(self.config))
 
     def read_any_config(self) -> AnyConfig:
-        """The config of this run, whoever trains it."""
+        """The config of this run, of any kind."""
         tree = read_yaml(self.config)
         kind = KINDS.get(str(tree.get("engine")))
         return self.read_config() if kind is None else parse(tree, kind, str(self.config))
@@ -292,7 +292,7 @@ class RunFolder:
     def update_status(self, change: Callable[[Status], Status | None]) -> None:
         """Replace the status by what ``change`` makes of the last one, None to leave it, with no other update between.
 
-        So a process that tells how far a run is never replaces the failure that another one writes meanwhile.
+        So a process that writes progress never replaces the failure that another one writes meanwhile.
         """
         with self._status_locked():
             status = change(self.read_status() or Status(state="prepared"))
@@ -475,15 +475,15 @@ class PretrainingFolder(RunFolder):
         return parse(read_yaml(self.config), Pretraining, str(self.config))
 
     def weights_after(self, epochs: int) -> Path:
-        """Where the encoder after so many epochs belongs."""
+        """The file of the encoder after this many epochs."""
         return self.weights / f"{epochs:04d}.pth"
 
     def full_weights_after(self, epochs: int) -> Path:
-        """Where encoder and decoder after so many epochs belong."""
+        """The file of encoder and decoder after this many epochs."""
         return self.weights / f"{epochs:04d}_full.pth"
 
     def pictures_after(self, epochs: int) -> Path:
-        """Where the reconstructions after so many epochs belong."""
+        """The file of the reconstructions after this many epochs."""
         return self.pictures / f"{epochs:04d}.png"
 
 
@@ -496,7 +496,7 @@ def pretraining_name(identity: str) -> str:
 
 
 def kind_of(job_id: str) -> Literal["run", "pretraining"]:
-    """What a name of a study's plan names.
+    """The kind of a job, run or pre-training, by its name in a study's plan.
 
     >>> kind_of("20c16ee46a4d"), kind_of("pretraining/20c16ee46a4d")
     ('run', 'pretraining')
@@ -536,7 +536,7 @@ class Workspace:
 
     @property
     def cache(self) -> Path:
-        """What can be made again at any time and may be deleted."""
+        """The folder of files that can be deleted at any time."""
         return self.results / "cache"
 
     def run(self, run_id: str) -> RunFolder:

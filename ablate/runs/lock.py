@@ -1,8 +1,8 @@
 """A crash-safe lock on a folder: a heartbeat file, valid while its owner lives, on one host or on several.
 
-Whoever wants a folder's work alone writes a lock file, ``lease-<token>.json``, and then looks for others: of two that
-come at once at least one sees the other and withdraws. No name is used twice, so anybody may delete a lock file whose
-owner is known to be dead. An owner is dead when its process is gone, where that process could be seen from here (the
+A process that wants the lock writes a lock file, ``lease-<token>.json``, and then looks for others: of two that
+come at once at least one sees the other and withdraws. No name is used twice, so any process may delete a lock file
+of a dead owner. An owner is dead when its process is gone, where that process could be seen from here (the
 same boot of the same machine, the same container); elsewhere when the file has not been touched for `SILENCE_SECONDS`
 of watching. No two clocks are compared and no clock has to be right: the watcher counts on its own monotonic one.
 """
@@ -28,7 +28,7 @@ from analysis.exceptions import BadInput
 HEARTBEAT_SECONDS = 5.0  # between two touches of a lock file
 SILENCE_SECONDS = 60.0  # after which an owner that cannot be seen counts as dead; also bridges caches of network disks
 PREFIX, SUFFIX = "lease-", ".json"
-ENDED = "ZX"  # states of a process: a zombie has ended, only nobody has asked it how
+ENDED = "ZX"  # states of a process that has ended (zombie, dead)
 COLLISIONS = 20  # withdrawals before others in the same moment; each halves the chance of another
 
 
@@ -37,7 +37,7 @@ class LockHeld(BadInput):
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
-    """A process that can be told from every other; the content of a lock file."""
+    """A process, identified uniquely across machines; the content of a lock file."""
 
     host: str  # for people
     machine: str  # within which process ids are unique
@@ -102,7 +102,7 @@ class LockWatcher:
 
 
 def owners(folder: Path) -> list[Owner]:
-    """Who is at a folder's work, at one glance: a dead owner on another machine still counts."""
+    """The owners of the locks of a folder, by a single look: a dead owner on another machine still counts."""
     return [lock.owner for lock in LockWatcher().living(folder) if lock.owner is not None]
 
 
@@ -113,7 +113,7 @@ def sweep_locks(folder: Path) -> None:
 
 @contextmanager
 def holding(folder: Path, what: str, lost: Callable[[], None] | None = None) -> Iterator[None]:
-    """Be the only one at a folder's work; the folder must exist.
+    """Hold the lock of a folder, which must exist.
 
     Args:
         folder: of the work.
@@ -122,7 +122,7 @@ def holding(folder: Path, what: str, lost: Callable[[], None] | None = None) -> 
             dead. None: this process is asked to stop (`ask_to_stop`).
 
     Raises:
-        LockHeld: somebody else is. Where that cannot be seen at once (an owner on another machine), it takes until the
+        LockHeld: another process has it. If that is not known at once (an owner on another machine), it takes until the
             other gives a sign, or up to `SILENCE_SECONDS`, after which the work is ours.
         BadInput: the folder cannot be written.
     """
@@ -132,13 +132,13 @@ def holding(folder: Path, what: str, lost: Callable[[], None] | None = None) -> 
 
 @contextmanager
 def joining(folder: Path) -> Iterator[None]:
-    """Be one of those who are at a folder's work."""
+    """Register this process as one of several that work on a folder."""
     with _heartbeat(_write_lock(folder), lambda: None):
         yield
 
 
 def this_process() -> Owner:
-    """The process that asks."""
+    """The owner record of this process."""
     started = start_time(os.getpid())
     assert started is not None
     return Owner(host=socket.gethostname(), machine=machine(), pid=os.getpid(), start_time=started)
@@ -228,7 +228,7 @@ def _read_locks(folder: Path) -> Iterator[LockFile]:
         except FileNotFoundError:
             continue  # given back
         except OSError:
-            pass  # somebody's all the same
+            pass  # it has an owner all the same
         with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             owner = msgspec.json.decode(content, type=Owner)
         yield LockFile(folder / name, owner, heartbeat)

@@ -1,4 +1,4 @@
-"""What a run ran on and from: code, packages, hardware, data. Recorded once, changes no identity."""
+"""The manifest of a run: code, packages, hardware and data. It is recorded once and changes no identity."""
 
 import os
 import platform
@@ -115,7 +115,7 @@ def make_manifest(
 
 
 class _Rules(msgspec.Struct):
-    """What a manifest says of the rules by which its run was named; the defaults are those of `Manifest`."""
+    """The revisions of the rules in a manifest; the defaults are those of `Manifest`."""
 
     schema: int
     training_images: str = ""
@@ -132,7 +132,7 @@ def older_rule(folder: RunFolder) -> str:
     try:
         made = read_json(folder.manifest, _Rules)
     except BadInput:
-        return ""  # not started it, or it is damaged, which is told elsewhere
+        return ""  # not started it, or it is damaged, which is reported elsewhere
     is_run = not isinstance(folder, PretrainingFolder)
     if made.kind != "detector":
         old = made.evaluation_revision < EVALUATION_REVISION
@@ -163,7 +163,7 @@ def git_state(folder: Path) -> Git | None:
     """
     with suppress(OSError, msgspec.DecodeError):
         return msgspec.json.decode((folder.parent / SNAPSHOT).read_bytes(), type=Git | None)
-    if not (folder.parent / ".git").exists():  # an installed package may lie inside somebody else's repository
+    if not (folder.parent / ".git").exists():  # an installed package may lie inside another repository
         return None
 
     def git(*arguments: str) -> str:

@@ -60,7 +60,7 @@ def ignore_scheduler() -> None:
 
 
 def obey_launcher() -> None:
-    """In a worker that begins: take `stop_signal`, whoever ignores it there, and nothing else of a scheduler."""
+    """In a worker that begins: handle `stop_signal`, even if it is ignored there, and nothing else from a scheduler."""
     ignore_scheduler()
     number = stop_signal()
     signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

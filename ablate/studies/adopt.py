@@ -1,7 +1,7 @@
 """Finished runs from elsewhere become a study: prediction files under names, measured on one ground truth.
 
 All that is known of such a run is its predictions, which decide its identity together with the ground truth. What a
-person tells of it stands in the tables as given. Nothing was held fixed here, and no table says so.
+user states about it is shown in the tables as given. No setting was held fixed here, and no table claims so.
 """
 
 import csv
@@ -47,7 +47,7 @@ class AdoptedRun(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What it is called in a sentence."""
+        """Its name in messages."""
         return f"{self.variant}, seed {self.seed}"
 
 
@@ -75,10 +75,10 @@ def parse_run(argument: str) -> AdoptedRun:
 
 
 def read_facts(path: Path, variants: Sequence[str]) -> Facts:
-    """What a person tells of variants: a CSV whose first column names them, or a YAML mapping of names to facts.
+    """Facts that a user gives of variants: a CSV whose first column names them, or a YAML mapping of names to facts.
 
     Raises:
-        BadInput: the file cannot be read, tells of a variant that there is not, or a fact is no number or text.
+        BadInput: the file cannot be read or names an unknown variant, or a fact is neither a number nor a text.
     """
     facts = _facts_of_yaml(path) if path.suffix in (".yaml", ".yml") else _facts_of_csv(path)
     for variant, told in facts.items():

@@ -1,4 +1,4 @@
-"""What a run costs, measured on the device: peak memory, seconds of a training step and of a prediction.
+"""Measure the cost of a run on the device: peak memory, seconds of a training step and of a prediction.
 
 Training: one image a step, the same for every variant, as the paper measured on its GPUs; forward, backward and
 optimizer step at a learning rate of 0, so that all steps do the same work. Memory is what CUDA allocated at most
@@ -54,7 +54,7 @@ PATIENCE = 20.0  # seconds a round; after them the fewest steps are enough
 
 @dataclass
 class _Rounds:
-    """What the rounds of one run have measured so far."""
+    """The measurements of one run so far, by round."""
 
     iterations: list[list[float]] = field(default_factory=list)  # seconds, by round
     images: list[list[float]] = field(default_factory=list)  # likewise
@@ -257,6 +257,7 @@ def probe_study(
         known = [_is_up_to_date(read_cost(folder), folder, prober.place) for folder in folders]
         if all(known) and not again:
             return
+        logger.info("measuring memory and seconds of %d variants, in turn ...", len(here))
         costs = prober.measure([(config, folder) for (_, config), folder in zip(here, folders, strict=True)])
         for (run, _), folder, cost in zip(here, folders, costs, strict=True):
             write_json(folder.path / COST_FILE, cost)

@@ -1,4 +1,4 @@
-"""What was measured of the cost of a run, and which of it may stand in the table of a study.
+"""The measured cost of a run, and which numbers may be shown in the table of a study.
 
 Memory is the same every time. Time is not: it is left out where it is unreliable, and a ratio of two times
 where the rounds of the two overlap, or were not taken in turn.
@@ -51,7 +51,7 @@ class MeasuredCost(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def place(self) -> str:
-        """Where it was measured; costs of two places are not compared."""
+        """The device and machine; costs of two places are not compared."""
         threads = f", {self.threads} thread{'s' * (self.threads != 1)}" if self.device == "cpu" else ""
         return f"{self.device_name}{threads}, torch {self.torch}"
 
@@ -74,7 +74,7 @@ class RowCost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_cost(folder: RunFolder) -> MeasuredCost | None:
-    """What was measured of a run; none where nothing was, or where it cannot be read."""
+    """The measured cost of a run; None if there is none, or if it cannot be read."""
     try:
         return read_json(folder.path / COST_FILE, MeasuredCost)
     except BadInput:
@@ -82,7 +82,7 @@ def read_cost(folder: RunFolder) -> MeasuredCost | None:
 
 
 def study_costs(workspace: Workspace, study: Study) -> tuple[dict[str, RowCost], list[str]]:
-    """What was measured of each variant under any of its seeds, all in one place, and what is wrong with it."""
+    """The cost of each variant under any of its seeds, all from one place, and the reason for missing times."""
     costs: dict[str, MeasuredCost] = {}
     for run in study.runs:
         if run.run_id and run.variant not in costs and (cost := read_cost(workspace.run(run.run_id))):
@@ -121,7 +121,7 @@ def _row_cost(cost: MeasuredCost, base: MeasuredCost | None) -> RowCost:
 
 
 def _ratio(own: tuple[float | None, Range | None], base: tuple[float | None, Range | None]) -> float | None:
-    """Of two times; none where one is missing, or where their rounds overlap, so that the ratio is noise."""
+    """The ratio of two times; None if one is missing, or if their rounds overlap, so that the ratio is noise."""
     (seconds, rounds), (base_seconds, base_rounds) = own, base
     if seconds is None or base_seconds is None or rounds is None or base_rounds is None:
         return None

@@ -1,4 +1,4 @@
-"""AP against cost, as a figure: what of the variants is worth its seconds, memory, parameters and multiply-adds."""
+"""AP against cost (seconds, memory, parameters, multiply-adds) as a figure, with the Pareto front."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

@@ -48,7 +48,7 @@ CLASSES_OF_SHAPES, CLASSES_OF_COCO = 6, 80  # taken for granted where the data i
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person asked for, beside the axis."""
+    """The options of a study besides its axis."""
 
     base: str = "tiny-shapes"
     data: Sequence[str] = ()  # as `ablate.data.sources.data_from` takes it
@@ -85,7 +85,7 @@ def plan(
             may be missing, and runs then have no identity.
 
     Raises:
-        BadInput: something asked for does not exist or does not fit, or nothing of it can run.
+        BadInput: an option names something that does not exist or does not fit, or no variant can run.
     """
     axes = (axis,) if crossed is None else (axis, crossed)
     asked = _settings(request)
@@ -288,7 +288,7 @@ class StudyData:
         )
 
     def weights(self, config: RunConfig) -> str:
-        """What the initial weights are in the identity; empty for random ones, and where their images are not there."""
+        """The digest of the initial weights for the identity; empty if they are random, or their images missing."""
         from ablate.detector.init_weights import initial_digest
 
         key = (config.init, config.model)
@@ -307,7 +307,7 @@ class StudyData:
             check_annotations(first.truth, second.truth, masks=masks)
 
     def _size(self, model: Model) -> DetectorSize:
-        """Of a detector; counted without memory."""
+        """The size of a detector, counted without allocating memory."""
         import torch
 
         from ablate.detector.flops import detector_costs, total
@@ -324,7 +324,7 @@ def base_of(axis: Axis, request: Request) -> RunConfig:
     """The config on which a study's variants are made.
 
     Raises:
-        BadInput: something asked for does not exist or does not fit.
+        BadInput: an option names something that does not exist or does not fit.
     """
     return _base((axis,), request, _settings(request))[0]
 
@@ -356,7 +356,7 @@ def _with_code(config: RunConfig) -> RunConfig:
 
 
 def _settings(request: Request) -> dict[str, Any]:
-    """What a person sets for all runs, by dotted key."""
+    """The settings of ``--set`` and ``--data`` for all runs, by dotted key."""
     settings = dict(map(parse_change, request.settings))
     if request.data:
         data = data_from(request.data)
@@ -365,7 +365,7 @@ def _settings(request: Request) -> dict[str, Any]:
 
 
 def _weights_for_all(weights: Mapping[str, str], base: RunConfig, axis: Axis, schedule: str) -> dict[str, Any]:
-    """What all variants start from, where the axis studies something else; what the person set is put on top."""
+    """The settings of ``--weights`` for all variants, if the axis varies something else; ``--set`` overrides them."""
     from ablate.axes.init import check_options
     from ablate.weights.settings import KINDS, best_epochs, best_schedule, init_settings
 
@@ -497,7 +497,7 @@ def chosen_variants(variants: Sequence[Level], only: Sequence[str], baseline: st
 
 
 def _pretrainings(runs: Sequence[StudyRun], data: StudyData) -> tuple[PretrainingRun, ...]:
-    """What the runs start from, each once, in the order of need, with every number of epochs that is asked of it."""
+    """The pre-trainings that the runs start from, each once, needed ones first, with all numbers of epochs in use."""
     needed: dict[str, dict[str, RunConfig]] = {}
     for run in runs:
         if run.config is not None and run.evaluation and run.config.init.pretraining != "none":
@@ -519,7 +519,7 @@ def _check_settings(
     """Refuse a setting that reaches no run, because every variant sets its key itself.
 
     Args:
-        settings: what a person sets for all runs by dotted keys, already in the base.
+        settings: of all runs, by dotted key; the base contains them already.
         base: of the study.
         variants_on: the variants on a base.
         axis: its name, for the refusal.
@@ -559,13 +559,13 @@ def _default_name(axes: Sequence[Axis], base_name: str, base: RunConfig) -> str:
 
 
 def title_of(axes: Sequence[Axis]) -> str:
-    """What is varied, as a heading."""
+    """The heading of a study: its axis, or its two axes."""
     first, *others = (one.title for one in axes)
     return first + "".join(f", and {title[0].lower()}{title[1:]}" for title in others)
 
 
 def config_paths(workspace: Workspace, study: str, variants: Sequence[Variant]) -> Callable[[str, int], str]:
-    """Where the config of a variant under a seed is written, from the root; each file's name tells its variant."""
+    """The path, from the root, of the config of a variant and seed; the file name contains the variant."""
     folder = configs_folder(workspace, study).relative_to(workspace.root)
     plain = [legible(variant.name) for variant in variants]
     clear = len(set(plain)) == len(plain) and all(plain)

@@ -56,7 +56,7 @@ def plan_command(
         write: make the embedded data set where it is the validation set and missing, and keep what was found of images.
 
     Raises:
-        BadInput: something asked for does not exist or does not fit.
+        BadInput: an option names something that does not exist or does not fit.
     """
     axes = (axis,) if crossed is None else (axis, crossed)
     _check_request(axes, request)

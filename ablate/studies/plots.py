@@ -151,7 +151,7 @@ def _unit(summary: Summary, rows: Sequence[Row]) -> str:
 
 
 def about(summary: Summary) -> str:
-    """What must not get lost when a picture travels alone: the study, its data, settings, and n."""
+    """The caption of a figure: the study, its data, settings, and n."""
     measured = ""
     if summary.iou is not None:
         kind, iou = ("boxes" if summary.iou_type == "bbox" else "masks"), iou_name(summary.iou_type)

@@ -18,7 +18,7 @@ Kind = Literal["box", "mask"]
 _PACKAGE = Path(__file__).resolve().parents[1]
 # COCO 2017: images and annotations of the validation set, by which it is known again.
 COCO_VALIDATION = (5_000, 36_781)
-# The preset of a formula and size, and what of it is nobody's formula: where things lie, and how they are computed.
+# The preset of a formula and size, and the keys that belong to no formula: paths, and how things are computed.
 FORMULAS = {("vitdet", "vit-b"): "vitdet-b-coco", ("vitdet", "vit-l"): "vitdet-l-coco"}
 FREE = frozenset(
     {"engine", "seed", "data.train", "data.validation", "init.weights"}
@@ -47,16 +47,16 @@ class Finding(Part, frozen=True, kw_only=True):
 
     @property
     def column(self) -> tuple[str, str, str]:
-        """What it may be compared within: source, size, and what is special about it."""
+        """The column in which it may be compared: source, size, and special conditions."""
         return self.source, self.size, self.note
 
     def ap(self, kind: Kind) -> float | None:
-        """Of boxes or of masks, in points."""
+        """AP of boxes or of masks, in points."""
         return self.box_ap if kind == "box" else self.mask_ap
 
     @property
     def length(self) -> str:
-        """Of the training, in words; empty where the source does not tell."""
+        """Length of the training, in words; empty if the source does not state it."""
         return "" if self.epochs is None else f"{self.epochs:g} epochs"
 
     @property
@@ -67,7 +67,7 @@ class Finding(Part, frozen=True, kw_only=True):
 
 
 class PublishedCost(Part, frozen=True, kw_only=True):
-    """What a variant costs in a source, times what windows alone cost there."""
+    """The cost of a variant in a source, relative to windows alone in the same source."""
 
     variant: str
     size: str
@@ -78,11 +78,11 @@ class PublishedCost(Part, frozen=True, kw_only=True):
 
 
 class Findings(Part, frozen=True, kw_only=True):
-    """A file."""
+    """The content of one file of published numbers."""
 
     findings: tuple[Finding, ...] = ()
     costs: tuple[PublishedCost, ...] = ()
-    cautions: tuple[str, ...] = ()  # sentences that stand wherever the numbers do
+    cautions: tuple[str, ...] = ()  # sentences that are shown wherever the numbers are
 
 
 def published_folder() -> Path:
@@ -98,7 +98,7 @@ def is_of(finding: Finding, variant: str) -> bool:
 
 @cache
 def published_of(axis: str) -> Findings:
-    """What was published of an axis; nothing where there is no file of its name."""
+    """The published numbers of an axis; empty if there is no file of its name."""
     path = published_folder() / f"{axis}.yaml"
     return parse(read_yaml(path), Findings, str(path)) if path.is_file() else Findings()
 

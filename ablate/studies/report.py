@@ -23,7 +23,7 @@ SCALE_PERCENT = 99  # of the losses that the scale holds: the first steps are fa
 
 
 def study_facts(summary: Summary) -> list[Markup | str]:
-    """What the study is, in sentences, and first what must stand over every number of it."""
+    """Sentences that describe the study, beginning with the note that must accompany all its numbers."""
     asked = f"Source: {summary.source}. " if summary.source else ""
     fact = f"{asked}All other settings are those of {summary.base}; {seeds_in_words(summary.seeds)}."
     if summary.kind == "adopted":
@@ -32,7 +32,7 @@ def study_facts(summary: Summary) -> list[Markup | str]:
 
 
 def study_sections(summary: Summary, training: TrainingCurves, names: Sequence[str]) -> list[Section]:
-    """What a study has to show beside its runs; a part without numbers is left out.
+    """The sections of a study besides its runs; a section without numbers is left out.
 
     Args:
         summary: of the study.

@@ -1,7 +1,7 @@
 """The answer of a study, read from the folders of its runs alone.
 
 :func:`summarise` makes a row a variant: AP, errors and cost over its seeds, and what was published about it.
-:func:`compare_study` sets every variant against the baseline and tells what differs beyond the noise of images and of
+:func:`compare_study` compares every variant with the baseline and shows what differs beyond the noise of images and of
 seeds. Both refuse to put numbers side by side that were not measured alike.
 """
 
@@ -35,12 +35,12 @@ METRICS = ("AP", "AP50", "AP75")
 
 
 def kinds_of(iou_type: IouType) -> tuple[Kind, Kind]:
-    """What the AP is of, and the other kind."""
+    """The kind of the AP, boxes or masks, and the other kind."""
     return ("box", "mask") if iou_type == "bbox" else ("mask", "box")
 
 
 class Outside(msgspec.Struct, frozen=True, kw_only=True):
-    """What the commands of a variant took, measured from outside: of the whole command, over its seeds."""
+    """The cost of the commands of a variant, measured from outside, over its seeds."""
 
     seconds: Estimate  # wall-clock
     peak_gpu_gib: float | None  # the most memory in use on one GPU; none: no GPU, or not known
@@ -54,7 +54,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     levels: tuple[str, ...]
     number: float | None
     baseline: bool
-    state: str  # finished, 2 of 3 finished, out of memory, to run ...
+    state: str  # finished, 2 of 3 finished, out of memory, not started ...
     message: str  # why it is not finished, for a person
     confounders: tuple[str, ...] = msgspec.field(name="uncontrolled")
     n: int  # finished seeds
@@ -85,7 +85,7 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
     mask_difference: float | None
 
     def difference(self, kind: Kind) -> float | None:
-        """Of the AP of boxes or of masks, in points."""
+        """The difference of the AP of boxes or of masks, in points."""
         return self.box_difference if kind == "box" else self.mask_difference
 
 
@@ -121,7 +121,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def kinds(self) -> tuple[Kind, Kind]:
-        """What the AP is of, and what the one beside it is of."""
+        """The kind of the AP, boxes or masks, and that of the AP beside it."""
         return kinds_of(self.iou_type)
 
     @property
@@ -131,7 +131,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def of_single_seeds(self) -> bool:
-        """Whether every variant with results has one seed, which tells no interval over seeds."""
+        """Whether every variant with results has one seed, which gives no interval over seeds."""
         return max(row.n for row in self.rows) == 1
 
     @property
@@ -153,7 +153,7 @@ class _Run(msgspec.Struct, frozen=True):
         return None if found is None else found.box if kind == "box" else found.mask
 
     def ap(self, kind: Kind) -> float | None:
-        """In points."""
+        """AP in points."""
         measured = self.measured(kind)
         return None if measured is None else measured.metrics["AP"]
 
@@ -247,7 +247,7 @@ def _check_comparable(study: Study, finished: Sequence[_Run]) -> None:
 
 
 def _exam(run: _Run, allowed_keys: frozenset[str]) -> dict[str, object]:
-    """What must be the same of all runs in a table; what the axis may change may differ."""
+    """The settings that must be equal for all runs in a table, without the keys that the axis may change."""
     assert run.manifest is not None
     assert run.evaluation is not None
     settings = {} if run.run.config is None else msgspec.structs.asdict(run.run.config.evaluate)
@@ -335,7 +335,7 @@ def _published_of(
 
 
 def _cautions(study: Study, rows: Sequence[Row]) -> list[str]:
-    """What a reader would otherwise take for more than it is."""
+    """Notes that keep a reader from reading more into the numbers than they show."""
     baseline = next(row for row in rows if row.baseline)
     fewer = [
         f"{row.variant} {row.difference.n} of {row.n}" for row in rows if row.difference and row.difference.n < row.n
@@ -362,7 +362,7 @@ def _cautions(study: Study, rows: Sequence[Row]) -> list[str]:
 
 
 def _cautions_of_levels(study: Study) -> Iterator[str]:
-    """What is to be known of the variants of the second axis, whose own numbers are not shown."""
+    """Notes on the variants of the second axis, whose own published numbers are not shown."""
     levels = {level for run in study.runs if run.blocked is None for level in run.levels}
     for caution in published_of(study.product).cautions if study.product else ():
         if caution.partition(":")[0] in levels:
@@ -370,7 +370,7 @@ def _cautions_of_levels(study: Study) -> Iterator[str]:
 
 
 def foreign_rows(workspace: Workspace, study: Study, rows: Sequence[Row]) -> tuple[Row, ...]:
-    """The rows of a study that was not trained here, with what its commands took and what was told of them."""
+    """The rows of a study that was not trained here, with the costs of its commands and the facts given for them."""
     found = []
     for row in rows:
         costs = [
@@ -389,7 +389,7 @@ def foreign_rows(workspace: Workspace, study: Study, rows: Sequence[Row]) -> tup
 
 
 def _foreign_cautions(workspace: Workspace, study: Study, finished: Sequence[_Run]) -> list[str]:
-    """What looks wrong in predictions that were not made here: what reading found, and runs that predict the same."""
+    """Warnings about predictions of other programs: notes of the reader, and runs with equal predictions."""
     if not study.is_foreign:
         return []
     said: dict[str, list[str]] = {}
@@ -463,7 +463,7 @@ def compare_study(
         BadInput: the baseline or everything else is not finished, or the runs cannot be compared (other data, other
             settings).
     """
-    summary = summarise(workspace, study, iou_type)  # refuses what would compare numbers of different exams
+    summary = summarise(workspace, study, iou_type)  # refuses runs that were not evaluated under the same conditions
     done = finished_runs(workspace, study)
     finished = {variant: [run for run in done if run.variant == variant] for variant in study.variants}
     if not finished[study.baseline]:
@@ -504,7 +504,7 @@ def compare_study(
 
 
 def read_validation(workspace: Workspace, study: Study, run: StudyRun) -> GroundTruth:
-    """What the runs of a study were measured on.
+    """The ground truth on which the runs of a study were evaluated.
 
     Raises:
         BadInput: it is another than when the study was planned, or cannot be read.

@@ -1,7 +1,8 @@
-"""What a study and an axis look like before anything has run: on a terminal, and as documents for ``--json``."""
+"""Show the plan of a study, and an axis, on a terminal and as documents for ``--json``."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,19 +21,22 @@ from analysis.render.screen import dimmed, fact_list
 from analysis.render.table import Cell, Column, Table
 from analysis.shell import shell_command
 
+DRY_RUN = "nothing is written (--dry-run); to run the study, type --launch instead"
 COUNTS = "Parameters and multiply-adds (GMAC, the paper's GFLOPs) of the detector, for one image."
 
 
 def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> list[RenderableType]:
     """The variants of a study: their differences from the baseline, their cost, and the states of their runs."""
+    settings, data = _without_paths(study.settings)
     facts = [
         ("study", f"{study.name}: {study.title}"),
         ("source", study.source),
         ("base", f"{study.base}, everything else fixed; {seeds_in_words(study.seeds)}"),
-        ("for all", "; ".join(f"{key}: {scalar(value)}" for key, value in study.settings.items())),
+        ("for all", "; ".join(f"{key}: {scalar(value)}" for key, value in settings.items())),
         ("memory", _memory_in_words(study.memory)),
+        *(("data", line) for line in data),
         ("data", _missing_data(study, workspace)),
-        ("plan", f"{configs_folder(workspace, study.name)}" if written else "nothing is written (--dry-run)"),
+        ("plan", f"{configs_folder(workspace, study.name)}" if written else DRY_RUN),
         *(
             (
                 "needs",
@@ -61,8 +65,22 @@ def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> list[Re
     ]
 
 
+def _without_paths(settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The settings of all runs without those that name COCO data; and this data, a line for each of the two sets."""
+    names = [name for name in ("train", "validation") if f"data.{name}.annotations" in settings]
+    hidden = {f"data.{name}.{key}" for name in names for key in ("type", "annotations", "images")}
+    lines = [f"{name}: {_from_here(settings[f'data.{name}.annotations'])}" for name in names]
+    return {key: value for key, value in settings.items() if key not in hidden}, lines
+
+
+def _from_here(path: str) -> str:
+    """A path, relative to the current folder where it lies below it."""
+    whole, here = Path(path), Path().absolute()
+    return str(whole.relative_to(here) if whole.is_relative_to(here) else whole)
+
+
 def _missing_data(study: Study, workspace: Workspace) -> str:
-    """What is not there of the data, so that the runs have no names yet; empty where nothing is missing."""
+    """The sentence on missing data, without which the runs have no ids yet; empty if nothing is missing."""
     configs = [run.config for run in study.runs if run.config is not None and not run.run_id]
     sources = dict.fromkeys(source for config in configs for source in (config.data.train, config.data.validation))
     why = next(filter(None, (why_missing(source, workspace) for source in sources)), "")
@@ -163,7 +181,8 @@ def axes_screen(axes: Sequence[tuple[Axis, tuple[Variant, ...] | str]]) -> list[
         Text(
             f"\nOne axis:      {shell_command('ablate', 'axes', 'AXIS')}\nRun one:       "
             f"{shell_command('ablate', 'AXIS', '--launch')}\nAny other key: "
-            f"{shell_command('ablate', 'vary', '--vary', 'KEY=VALUE,VALUE')}"
+            f"{shell_command('ablate', 'vary', '--vary', 'KEY=VALUE,VALUE')}\nAll keys:      "
+            f"{shell_command('ablate', 'describe', 'tiny-shapes')}"
         ),
     ]
 
@@ -204,7 +223,7 @@ def _remarks(variant: Variant) -> list[str]:
 
 
 def _differences(study: Study, run: StudyRun) -> str:
-    """What a run sets otherwise than the baseline, with keys as short as the study allows."""
+    """The settings of a run that differ from the baseline's, with keys as short as possible."""
     reference = study.runs_of(study.baseline)[0]
     theirs = leaves(msgspec.to_builtins(reference.any_config)) | leaves(nested(reference.changes))
     short = _short_names([key for other in study.runs for key in _shown(other.changes)])

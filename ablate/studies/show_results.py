@@ -1,4 +1,4 @@
-"""The answer of a study in a terminal: what each variant scores, where the rest of the AP went, what it costs.
+"""The result of a study in a terminal: the scores of each variant, the AP lost to each type of error, and the cost.
 
 And the comparison of its variants with the baseline: what differs beyond noise, in a table and in words.
 """

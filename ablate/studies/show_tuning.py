@@ -75,7 +75,7 @@ def measure_stages(
 
 
 def points_of(planned: PlannedTuning, stage: Stage) -> tuple[Point, ...]:
-    """What is tried in a stage."""
+    """The points of a stage."""
     protocol, cell = planned.tuning.protocol, planned.step.best.get("grid")
     if stage == "grid" or cell is None:
         return planned.step.cells
@@ -120,7 +120,7 @@ def _against(
 def tuning_screen(
     planned: PlannedTuning, stages: Mapping[Stage, Measured], workspace: Workspace, written: Mapping[str, str]
 ) -> list[RenderableType]:
-    """Where a tuning is, every setting that was tried, and what to make of it.
+    """The state of a tuning, every setting that was tried, and the findings.
 
     Args:
         planned: the tuning.
@@ -154,7 +154,7 @@ def tuning_screen(
 
 
 def _far_from_base(planned: PlannedTuning) -> str:
-    """What to do where the first grid lies far from the base's own learning rate."""
+    """Advice if the first grid is far from the base's own learning rate."""
     own, protocol = planned.base.train.lr, planned.tuning.protocol
     if protocol.lr / 2 <= own <= protocol.lr * 2:
         return ""
@@ -173,7 +173,7 @@ def _stage_in_words(planned: PlannedTuning) -> str:
 
 
 def findings(planned: PlannedTuning, stage: Stage, one: Measured) -> Iterator[str]:
-    """What a stage shows, in sentences."""
+    """The findings of a stage, in sentences."""
     protocol, results = planned.tuning.protocol, planned.results
     value = results[one.best]
     others, equal = len(one.against), len(one.equal)
@@ -382,7 +382,7 @@ def _curves(axis: Axes, planned: PlannedTuning, stages: Mapping[Stage, Measured]
 
 
 def _caption(planned: PlannedTuning, rates: Mapping[Stage, Measured]) -> str:
-    """What the figure shows, on which data, and what its marks are."""
+    """The caption: what the figure shows, on which data, and the meaning of its marks."""
     study, held_out, protocol = planned.study, planned.tuning.held_out, planned.tuning.protocol
     where = (
         f"chosen on {100 * held_out:.0f} % of the training images"

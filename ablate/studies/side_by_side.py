@@ -57,7 +57,7 @@ def check_equal(workspace: Workspace, studies: Sequence[Study], summaries: Seque
 
 
 def _known(workspace: Workspace, study: Study, summary: Summary) -> Known:
-    """What must be equal of a study, as its finished runs tell it; `summarise` has seen that they agree."""
+    """The settings of a study that must be equal in all studies; `summarise` has checked that its runs agree."""
     done = finished_runs(workspace, study)
     if not done:
         raise BadInput(f"study {study.name!r} has no finished run yet; run it: {launch_command(workspace, study)}")
@@ -96,7 +96,7 @@ def _key(column: Column) -> str:
 
 
 def both_tables(summaries: Sequence[Summary]) -> list[Table]:
-    """What the variants of several studies score, and where the rest of their AP went.
+    """The tables of scores and of errors of the variants of several studies.
 
     Nothing is in bold: the best of one study is not the best of all.
     """

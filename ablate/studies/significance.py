@@ -17,8 +17,8 @@ def best_over_seeds(
 ) -> frozenset[int]:
     """The places of the best mean and of those that do not differ from it; empty where it has one seed.
 
-    Variants of one seed take no part: one run tells nothing of the next. Two with fewer than two seeds in common
-    cannot be told apart.
+    Variants of one seed are left out: one run does not predict the next. Two with fewer than two seeds in common
+    cannot be distinguished.
 
     Args:
         found: of each variant; none without a result.

@@ -1,4 +1,4 @@
-"""A study: one factor varied, everything else held; which runs it is made of, and where that is written down.
+"""A study: one factor varied, everything else fixed; its runs, and the files that describe it.
 
 ``<root>/results/studies/<slug>/study.json`` is what programs read, ``<root>/configs/studies/<slug>/`` what people read
 and start: ``plan.yaml`` and one short commented config a run. A study holds names and identities, the results lie with
@@ -40,11 +40,11 @@ from analysis.shell import shell_command
 logger = logging.getLogger(__name__)
 
 LONGEST_SLUG = 48
-NOTE = "note: "  # begins what a reader must not miss
+NOTE = "note: "  # begins a sentence that must always be shown
 
 
 class DetectorSize(msgspec.Struct, frozen=True):
-    """Of a detector, for one image at inference (``ablate.detector.flops``)."""
+    """Size of a detector, for one image at inference (``ablate.detector.flops``)."""
 
     parameters: int
     macs: int  # multiply-adds: the FLOPs of the papers
@@ -99,7 +99,7 @@ class StudyRun(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def any_config(self) -> AnyConfig | None:
-        """Its config, whoever trains it; none where it is blocked."""
+        """Its config, of any kind; None if it is blocked."""
         return self.config or self.command or self.adopted
 
     @property
@@ -109,19 +109,19 @@ class StudyRun(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def file_name(self) -> str:
-        """What it is called where spaces and the like are in the way; the name of its YAML, which tells it apart."""
+        """Its name without spaces and special characters: the unique stem of its YAML file."""
         return self.config_path.rpartition("/")[2].removesuffix(".yaml") or self.run_id
 
     @property
     def label(self) -> str:
-        """What it is called in a sentence."""
+        """Its name in messages."""
         return f"{self.variant}, seed {self.seed}"
 
 
 class PretrainingRun(msgspec.Struct, frozen=True, kw_only=True):
     """A pre-training that runs of a study start from; to a launcher a run like them, which they need."""
 
-    variant: str  # what it is called beside them
+    variant: str  # its name among the runs
     pretraining: Pretraining
     training: str  # identity, 64 hex digits
     epochs: tuple[int, ...]  # after which the weights are kept
@@ -134,12 +134,12 @@ class PretrainingRun(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def seed(self) -> int:
-        """Its own, not that of the runs."""
+        """The seed of the pre-training, not of the runs."""
         return self.pretraining.pretrain.seed
 
     @property
     def label(self) -> str:
-        """What it is called in a sentence."""
+        """Its name in messages."""
         return f"{self.variant}, seed {self.seed}"
 
 
@@ -175,27 +175,27 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     pretrainings: tuple[PretrainingRun, ...] = ()  # that its runs need
     tuning: Tuning | None = None  # of a study that grows by its results
     facts: dict[str, dict[str, Any]] = {}  # that a person gave of each variant of an adopted study
-    planned: str  # when it was asked for last, UTC
+    planned: str  # when it was last planned, UTC
     schema: int = SCHEMA
 
     @property
     def is_foreign(self) -> bool:
-        """Whether its detectors are none that this project trains: nothing of them is known but what they wrote."""
+        """Whether other programs train its detectors, so that only their outputs are known."""
         return any(run.command or run.adopted for run in self.runs)
 
     @property
     def is_adopted(self) -> bool:
-        """Whether it is made of finished runs, of which nothing was held fixed here."""
+        """Whether it consists of adopted runs, for which no setting was held fixed here."""
         return any(run.adopted for run in self.runs)
 
     @property
     def variants(self) -> tuple[str, ...]:
-        """Their names, in the order of the axis."""
+        """The names of the variants, in the order of the axis."""
         return tuple(dict.fromkeys(run.variant for run in self.runs))
 
     @property
     def jobs(self) -> tuple[Job, ...]:
-        """What there is to do, what is needed first."""
+        """All runs and pre-trainings, needed ones first."""
         return (*self.pretrainings, *self.runs)
 
     def runs_of(self, variant: str) -> list[StudyRun]:
@@ -215,7 +215,7 @@ def slug(name: str) -> str:
 
 
 def legible(name: str) -> str:
-    """What of a name can stand in a file's name everywhere; two names may come to the same.
+    """The part of a name that is valid in file names everywhere; two names may give the same.
 
     >>> legible("global, naive kernel")
     'global-naive-kernel'
@@ -230,12 +230,12 @@ def state_in_words(status: Status | None) -> str:
 
 
 def study_folder(workspace: Workspace, name: str) -> Path:
-    """Where a study's ``study.json`` lies, and what its launcher keeps."""
+    """The folder of a study's ``study.json`` and of its launcher's files."""
     return workspace.studies / slug(name)
 
 
 def configs_folder(workspace: Workspace, name: str) -> Path:
-    """Where a study's YAML files lie."""
+    """The folder of a study's YAML files."""
     return workspace.configs / slug(name)
 
 
@@ -362,7 +362,7 @@ def list_studies(workspace: Workspace, *, quiet: bool = False) -> list[Study]:
 
 
 def newest_study(workspace: Workspace) -> Study:
-    """The study asked for last.
+    """The study that was planned last.
 
     Raises:
         BadInput: there is none.
@@ -398,7 +398,7 @@ def launch_command(workspace: Workspace, study: Study) -> str:
 
 
 def make_one(workspace: Workspace) -> str:
-    """What to do where there is no study."""
+    """The hint that is shown if there is no study."""
     return f"make one: {shell_command('ablate', 'attention', root=workspace.root)}"
 
 
@@ -411,7 +411,7 @@ def _read(path: Path) -> Study:
 
 
 def run_text(study: Study, run: StudyRun) -> str:
-    """The config of a run: what, why, how to start it, and its difference from the base."""
+    """The YAML of a run: its purpose, how to start it, and its difference from the base."""
     from analysis.render.table import one_line  # rich: not for those who list studies or complete their names
 
     head = [
@@ -438,7 +438,7 @@ def run_text(study: Study, run: StudyRun) -> str:
 
 
 def plan_text(study: Study) -> str:
-    """The plan: the question, what is held, what is varied, which runs answer it."""
+    """The text of ``plan.yaml``: the question, the fixed and the varied settings, and the runs."""
     from analysis.render.table import one_line  # rich: not for those who list studies or complete their names
 
     head = {
@@ -479,7 +479,7 @@ def plan_text(study: Study) -> str:
 
 
 def _variant_lines(runs: Sequence[StudyRun]) -> Iterator[str]:
-    """What is to be known of a variant, what it changes, and its runs."""
+    """The lines of a variant in ``plan.yaml``: its notes, changes and runs."""
     first = runs[0]
     about = {"note": first.note, "blocked": first.blocked, "not_controlled": first.confounders}
     yield from _pairs({key: value for key, value in about.items() if value})

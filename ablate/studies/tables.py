@@ -62,8 +62,9 @@ def errors_table(summary: Summary) -> Table:
     rows = [row for row in summary.rows if row.errors]
     precision = 1 if summary.several else 2
     heads = {name: replace(error_column(name), precision=precision, key=name) for name in ERROR_TYPES}
+    ap = f"{summary.kinds[0].capitalize()} AP{summary.percent}"
     return _table(
-        f"Where the rest of the {summary.kinds[0]} AP{summary.percent} went: points to gain by fixing one error type",
+        f"{ap} lost to each type of error: points gained if only that type is fixed",
         rows,
         [_estimates(head, rows, [row.errors.get(name) for row in rows], low=True) for name, head in heads.items()],
     )
@@ -72,7 +73,7 @@ def errors_table(summary: Summary) -> Table:
 def cost_table(summary: Summary) -> Table:
     """A row a variant whose detector is known: memory and time where they were measured, and what was counted.
 
-    They are of one image, unlike the memory and the seconds that `ablate run` tells of its whole run.
+    They are of one image, unlike the memory and the seconds of the whole run that `ablate run` shows.
     """
     rows = [row for row in summary.rows if row.size is not None]
     columns: list[Filled] = []
@@ -121,7 +122,7 @@ def facts_table(summary: Summary) -> Table:
 
 
 def size_columns(sizes: Sequence[DetectorSize | None]) -> Iterator[Filled]:
-    """What was counted of detectors, with the digits that tell near ones apart."""
+    """Columns of the counted sizes of detectors, with enough digits to tell similar ones apart."""
     for name, field, unit, fewest in COUNTS:
         values = [None if size is None else getattr(size, field) / unit for size in sizes]
         digits = decimals([value for value in values if value], fewest)
@@ -235,7 +236,7 @@ def without_empty(table: Table) -> Table:
 
 
 def banner(summary: Summary) -> str:
-    """What must stand over every number of a study on the embedded data."""
+    """The note that must accompany every number of a study on the embedded data."""
     about = ", ".join(filter(None, ["synthetic data", over_seeds(summary)]))
     return f"{about}: demonstration only, not evidence" if summary.synthetic else ""
 
@@ -247,7 +248,7 @@ def over_seeds(summary: Summary) -> str:
 
 
 def held(summary: Summary) -> str:
-    """What all variants share."""
+    """The settings that all variants share."""
     if summary.kind == "adopted":
         return "only the validation images: these are finished runs that were trained elsewhere"
     return f"everything else as in {summary.base}; {seeds_in_words(summary.seeds)}"
@@ -272,7 +273,7 @@ def measured_on(summary: Summary) -> str:
 
 
 def legend(summary: Summary, shown: Sequence[Column] = ()) -> list[str]:
-    """What the numbers of the tables are; with ``shown``, of those columns alone."""
+    """The explanation of the numbers in the tables; with ``shown``, of those columns alone."""
     keys = {column.key or column.name for column in shown}
 
     def of(*names: str) -> bool:
@@ -300,7 +301,7 @@ def legend(summary: Summary, shown: Sequence[Column] = ()) -> list[str]:
 
 
 def _cost_sentence(summary: Summary) -> str:
-    """What the cost is of, where it was measured, and what else ran there."""
+    """The sentence on the measured cost: what it covers, where it was measured, and what else ran there."""
     others = (
         "the load of other processes is not known"
         if summary.cost_others is None
@@ -319,7 +320,7 @@ def _cost_sentence(summary: Summary) -> str:
 
 
 def _outside_sentence(summary: Summary) -> str:
-    """What the time and the memory of a command are of, and where it ran."""
+    """The sentence on the time and memory of a command: what they cover, and where it ran."""
     places = dict.fromkeys(place for row in summary.rows if row.outside for place in row.outside.places)
     several = "; on different machines, so they cannot be compared" * (len(places) > 1)
     memory = any(row.outside and row.outside.peak_gpu_gib is not None for row in summary.rows)
@@ -331,7 +332,7 @@ def _outside_sentence(summary: Summary) -> str:
 
 
 def remarks(summary: Summary) -> list[str]:
-    """What a reader must know of single variants: what is not controlled, why there is no result, what is missing."""
+    """Notes on single variants: what is not controlled, why there is no result, what is missing."""
     found = [not_controlled(row.variant, row.confounders) for row in summary.rows if row.confounders]
     reasons: dict[str, list[str]] = {}
     for row in summary.rows:
@@ -344,7 +345,7 @@ def remarks(summary: Summary) -> list[str]:
 
 
 def not_controlled(variant: str, keys: Sequence[str]) -> str:
-    """What differs between a variant and the baseline beside the factor of the study."""
+    """The note on settings other than the studied ones that differ between a variant and the baseline."""
     return f"{MARK} not controlled: {variant} also changes {', '.join(keys)}."
 
 
@@ -387,7 +388,7 @@ def _state(row: Row) -> Cell:
 
 
 def memory_unit(gib: Iterable[float | None]) -> tuple[str, int]:
-    """The unit in which all of some memories are told, and how many of it a GiB has.
+    """The unit in which some memories are printed, and how many of it a GiB has.
 
     >>> memory_unit([0.25, None]), memory_unit([0.25, 27.25])
     (('MiB', 1024), ('GiB', 1))
@@ -435,11 +436,11 @@ def _published_cells(published: Published | None, kind: Kind) -> tuple[Cell, Cel
 
 
 def _place(variants: Sequence[str], variant: str) -> int:
-    """Of a published variant: that of its row, else after all rows."""
+    """The place of a published variant: that of its row, else after all rows."""
     return variants.index(variant) if variant in variants else len(variants)
 
 
 def _shared(column: Sequence[Published]) -> Iterator[str]:
-    """What all numbers of a column were trained with."""
+    """The training settings that all numbers of a column share."""
     facts = [(one.finding.init, one.finding.length, one.finding.schedule, one.finding.note) for one in column]
     return (values[0] for values in zip(*facts, strict=True) if len(set(values)) == 1)

@@ -33,7 +33,7 @@ TrainingCurves = Mapping[str, Mapping[str, Mapping[int, Line]]]  # by key, varia
 
 
 def read_curves(workspace: Workspace, study: Study) -> TrainingCurves:
-    """What the runs of a study measured while they were trained, by key, variant and seed; finished or not.
+    """The curves of a study's runs, finished or not, by key, variant and seed.
 
     A run whose curves cannot be read has none.
     """

@@ -43,7 +43,7 @@ NO_POINTS = Axis(name=AXIS, title=TITLE, source=SOURCE, allowed_keys=TUNED, vari
 
 
 class TuneRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person asks for, beside what every study is planned from.
+    """The options of a tuning, besides those of every study.
 
     Attributes:
         centre: of the first grid: the paper's, or the base's own learning rate and weight decay.
@@ -61,14 +61,14 @@ class TuneRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlannedTuning(NamedTuple):
-    """A tuning as far as it is.
+    """The present state of a tuning.
 
     Attributes:
         study: of everything that was asked for.
         step: what the protocol asks for next.
         results: so far.
-        base: on which all is made.
-        larger: the keys that make the larger model of it.
+        base: the config that all settings are applied to.
+        larger: the keys that turn the base into the larger model.
     """
 
     study: Study
@@ -79,7 +79,7 @@ class PlannedTuning(NamedTuple):
 
     @property
     def tuning(self) -> Tuning:
-        """What the study keeps of it."""
+        """The record of the tuning in the study."""
         assert self.study.tuning is not None
         return self.study.tuning
 
@@ -94,7 +94,7 @@ def plan_tuning(request: Request, tune: TuneRequest, workspace: Workspace, *, wr
         write: see `ablate.studies.plan.plan`; without it no training set is split either.
 
     Raises:
-        BadInput: something asked for does not exist or does not fit.
+        BadInput: an option names something that does not exist or does not fit.
     """
     name = request.name or _default_name(request, tune)
     request = msgspec.structs.replace(request, name=name, schedule="best" if request.weights else "same")
@@ -294,7 +294,7 @@ def _larger_model(base: RunConfig, tune: TuneRequest) -> dict[str, Any]:
 
 
 def _size_of(base: RunConfig, larger: Mapping[str, Any]) -> str:
-    """What the larger model is called; empty where there is none."""
+    """The name of the larger model's size; empty if there is none."""
     return model_size(with_changes(base, dict(larger)).model) if larger else ""
 
 

@@ -20,7 +20,7 @@ Trouble = Literal["", "no result", "too many runs"]
 
 
 class Protocol(msgspec.Struct, frozen=True, kw_only=True):
-    """What a tuning is made of.
+    """The parameters of a tuning.
 
     Attributes:
         lr: at the centre of the first grid.
@@ -59,7 +59,7 @@ class Point(msgspec.Struct, frozen=True, order=True):
         return protocol.weight_decay * 2.0**self.weight_decay_doublings
 
     def name(self, protocol: Protocol) -> str:
-        """What it is called in tables.
+        """Its name in tables.
 
         >>> protocol = Protocol(lr=1.6e-4, weight_decay=0.1, unit="epochs", grid_length=25, drop_path_length=50)
         >>> Point(False, -1, 0, 0.0, 25).name(protocol)
@@ -77,7 +77,7 @@ class Point(msgspec.Struct, frozen=True, order=True):
 
 
 class Tuning(msgspec.Struct, frozen=True, kw_only=True):
-    """What a study of settings keeps beside its runs.
+    """The record of a tuning in its study.
 
     Attributes:
         protocol: that it follows.
@@ -98,7 +98,7 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
         return first == second
 
 
-Results = Mapping[Point, float | None]  # AP; none: the run came to none, as it diverged or ran out of memory
+Results = Mapping[Point, float | None]  # AP; None: the run diverged or ran out of memory
 
 
 class Step(NamedTuple):
@@ -122,7 +122,7 @@ class Step(NamedTuple):
 
 
 def next_step(protocol: Protocol, results: Results, most_points: int) -> Step:
-    """What the protocol asks for.
+    """The next step of the protocol.
 
     Args:
         protocol: of the tuning.
@@ -138,7 +138,7 @@ def next_step(protocol: Protocol, results: Results, most_points: int) -> Step:
         return Step(stage, tuple(points), missing, cells, best, trouble)
 
     def ask(stage: Stage, wanted: Iterable[Point]) -> Step | None:
-        """The step that ends here, where not all that is wanted has a result, or none of it came to one."""
+        """The step that ends here, because some of the wanted points have no result yet, or none has one."""
         wanted = tuple(wanted)
         before = tuple(points)
         points.update(dict.fromkeys(wanted))
@@ -178,14 +178,14 @@ def next_step(protocol: Protocol, results: Results, most_points: int) -> Step:
 def best_of(points: Iterable[Point], results: Results) -> Point | None:
     """The point with the highest result; of equal ones that with the smaller learning rate, then with less of all else.
 
-    None where nothing came to a result.
+    None if there is no result.
     """
     found = [(-value, point) for point in points if (value := results.get(point)) is not None]
     return min(found)[1] if found else None
 
 
 def _growing_grid(protocol: Protocol, results: Results) -> Iterator[tuple[Point, ...]]:
-    """The first grid, and each that it grows to; whoever takes them stops where results are missing."""
+    """The first grid, and each grid that it grows to; the caller stops where results are missing."""
     low, high = [-1, -1], [1, 1]  # doublings of the learning rate and of the weight decay
     while True:
         cells = tuple(
@@ -199,7 +199,7 @@ def _growing_grid(protocol: Protocol, results: Results) -> Iterator[tuple[Point,
         equal = [_place(cell) for cell in cells if results[cell] == results[best]]
         grown = False
         for axis, place in enumerate(_place(best)):
-            # One that is as good inside tells that it does not go on rising beyond the border.
+            # If one inside is as good, the results do not go on rising beyond the border.
             if not any(low[axis] < other[axis] < high[axis] for other in equal):
                 low[axis] -= place == low[axis]
                 high[axis] += place == high[axis]

@@ -147,7 +147,7 @@ def _record(summary: Summary, row: Row) -> dict[str, object]:
 
 
 def _from_elsewhere(summary: Summary, row: Row) -> dict[str, object]:
-    """What the command of a row took, and what was told of it; nothing for a detector of ours."""
+    """The cost of a row's command, and the facts given for it; empty for a detector trained here."""
     outside, names = row.outside, dict.fromkeys(name for one in summary.rows for name in one.facts)
     told = {f"as_given_{name}": row.facts.get(name) for name in names}
     if summary.kind != "command":
@@ -225,13 +225,13 @@ def published_latex(summary: Summary) -> str:
 
 
 def study_tables(summary: Summary) -> list[Table]:
-    """What there is of scores, errors and cost; what was not measured is left out."""
+    """The tables of scores, errors and cost that have numbers."""
     made = (build(summary) for build in (scores_table, errors_table, cost_table, outside_table, facts_table))
     return [without_empty(table) for table in made if table.rows]
 
 
 def _notes(summary: Summary, shown: Sequence[Column] = ()) -> list[str]:
-    """What a table that travels alone has to say: of which study it is, on what data, and what its numbers are."""
+    """The notes of a table for a paper: its study, its data, and the meaning of its numbers."""
     base = "" if summary.kind == "adopted" else f"base {summary.base}"
     about = ", ".join(filter(None, [f"Study {summary.study}", base, over_seeds(summary)]))
     facts = [f"{fact}." for fact in (about, measured_on(summary)) if fact]

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, two deep, checked before they are believed."""
+"""Checkpoints: written atomically, the newest two kept, and checked when they are loaded."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a global batch is cut up.
+    """How a global batch is divided among processes.
 
     Attributes:
         processes: that train together.
@@ -106,13 +106,13 @@ class Processes:
         return values
 
     def wait(self) -> None:
-        """Until every process has come here."""
+        """Wait until every process has reached this call."""
         if self.count > 1:
             dist.barrier()
 
     @contextmanager
     def first_before_others(self) -> Iterator[None]:
-        """What the first process does inside is done when the others enter: they find the files that it wrote.
+        """Run the block in the first process before the others enter it, so that they find the files that it wrote.
 
         Raises:
             DetablateError: what the first process has raised inside, in all of them.
@@ -129,7 +129,7 @@ class Processes:
             self._share_error_of_first(None)
 
     def decided_by_first(self, act: Callable[[], T]) -> T:
-        """What the first process makes of ``act``, in all of them; the others do not call it.
+        """Call ``act`` in the first process alone, and return its result in all processes.
 
         Raises:
             DetablateError: what the first process has raised, in all of them.
@@ -216,13 +216,13 @@ def joined(device: str) -> Iterator[Processes]:
 
 
 def _forget_locals(error: BaseException | None) -> None:
-    """Let go of what the functions held that an error has passed through, the model among it."""
+    """Drop the local variables of the functions that an error has passed through, such as the model."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
 
 
-# What is drawn: the first number of a place.
+# Kinds of draws: the first number of a place.
 WEIGHTS, MODEL, SAMPLES, PATHS = 1, 2, 3, 4
 
 

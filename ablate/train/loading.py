@@ -1,4 +1,4 @@
-"""What can go wrong in the processes that load images, in words of its own: a damaged image, or the host's memory."""
+"""Errors in the processes that load images, by their cause: a damaged image, or the host's memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -42,7 +42,7 @@ class _StandardError(logging.Handler):
 
 
 class Curves:
-    """Takes what is measured during training; drops it in a process that writes nothing."""
+    """Receives measurements during training; discards them in a process that writes nothing."""
 
     def advance(self, iteration: int, loss: float | None = None) -> None:
         """Iterations done so far, and the loss of the last step that is known."""

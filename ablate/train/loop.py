@@ -35,7 +35,7 @@ SHORTEST_EPOCH_TO_SAVE = 60.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class TrainStats:
-    """What training cost."""
+    """The cost of training."""
 
     iterations: int
     seconds: float  # of all the sessions that led here
@@ -68,7 +68,7 @@ class _Unread:
             self._values = values
 
     def read(self) -> tuple[dict[str, float], bool]:
-        """Wait for them."""
+        """Wait for the values, and return them."""
         if self._ready is not None:
             self._ready.synchronize()
         *means, stopping = self._values.tolist()
@@ -76,7 +76,7 @@ class _Unread:
 
 
 class TrainLoop(ABC):
-    """Optimizer steps of some model, whose work is never lost; what a step learns from is its subclasses' concern.
+    """Optimizer steps of a model, with checkpoints and resumption; subclasses define the forward pass.
 
     A subclass says what a forward pass is (`_forward`), how the learning rate moves (`_lr`) and what is kept or
     measured between two steps (`after_step`).
@@ -89,12 +89,12 @@ class TrainLoop(ABC):
         collate: several of them to a batch.
         folder: of the run.
         processes: that train together.
-        runtime: what changes no result.
+        runtime: options that do not change the result.
         batch_size: images of an optimizer step.
         images_per_pass: of them in one forward pass of one process; gradients of the passes are accumulated.
         seed: of the order of the images.
         iterations: optimizer steps of the whole run.
-        memory_cap_gib: answers for a smaller device.
+        memory_cap_gib: memory limit, to simulate a smaller device.
         clip_norm: largest gradient norm.
         ema: decay of the average of the weights, which the module has in the end.
 
@@ -150,7 +150,7 @@ class TrainLoop(ABC):
 
     @abstractmethod
     def _forward(self, batch: Any, number: int) -> dict[str, Tensor]:
-        """The forward pass of this number within an optimizer step -> its losses; their sum is what is learned."""
+        """One forward pass, numbered within its optimizer step -> its losses, whose sum is minimised."""
 
     @abstractmethod
     def _lr(self, iteration: int) -> float:
@@ -158,7 +158,7 @@ class TrainLoop(ABC):
 
     @abstractmethod
     def after_step(self, iteration: int, curves: Curves) -> None:
-        """What is to be kept or measured after so many iterations, before a checkpoint is taken of them."""
+        """Save or measure something after this many iterations, before their checkpoint is written."""
 
     def train(self) -> TrainStats:
         """Go on from the newest checkpoint to the last iteration, and save it.
@@ -232,7 +232,7 @@ class TrainLoop(ABC):
 
     @contextmanager
     def _clock_stopped(self) -> Iterator[None]:
-        """What runs inside is no training, and costs none of its seconds."""
+        """Exclude the time of the block from the training time."""
         paused_at = time.monotonic()
         try:
             yield
@@ -388,7 +388,7 @@ class TrainLoop(ABC):
         self._logged = _Logged(**logged) if logged else _Logged(self.iteration, self._seconds_before)
 
     def _average(self) -> dict[str, Any]:
-        """What a checkpoint holds of the average of the weights."""
+        """The average of the weights in a checkpoint."""
         return {} if self.average is None else {"ema": self.average.values}
 
     def _warn(self, sentence: str) -> None:
@@ -414,7 +414,7 @@ class TrainLoop(ABC):
             )
 
     def _write_status(self) -> None:
-        """How far training is; not over the failure that another process has written meanwhile."""
+        """Write the progress into the status, but not over a failure that another process has written."""
         if not self.processes.first:
             return
         status = Status(

@@ -76,7 +76,7 @@ class Pretrainer(TrainLoop):
         data: the crops.
         folder: of the pre-training.
         processes: that train together.
-        runtime: what changes no result.
+        runtime: options that do not change the result.
         keep: epochs after which the weights are kept; those after the last one always are.
         grad_accum_steps: forward passes of a process before each optimizer step.
 

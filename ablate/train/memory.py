@@ -1,4 +1,4 @@
-"""Memory of training: the peak reached, and a cap that makes a large device answer for a smaller one."""
+"""Memory of training: the peak reached, and a cap that simulates a smaller device."""
 
 import errno
 import re
@@ -26,7 +26,7 @@ OTHERS_WORTH_TELLING = 1.0  # GiB; a process needs up to that much beside what t
 
 
 class OutOfMemoryError(Exception):
-    """The device, or the cap on it, holds no more."""
+    """The memory of the device, or the cap on it, is exhausted."""
 
 
 def is_out_of_memory(error: BaseException, device: torch.device | None = None) -> bool:

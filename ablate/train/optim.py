@@ -1,4 +1,4 @@
-"""How weights are moved: AdamW with the paper's two groups of parameters, mixed precision, learning rate schedules.
+"""Weight updates: AdamW with the paper's two groups of parameters, mixed precision, learning rate schedules.
 
 - `build_optimizer`: biases decay, norms and positions do not; layer-wise decay of the learning rate.
 - `resolve`: the precision that a device gets; `autocast` and `build_scaler` go with it.
@@ -112,7 +112,7 @@ def lr_factor(
     schedule: Literal["cosine", "step", "linear"],
     milestones: Sequence[float] = (),
 ) -> float:
-    """What the peak learning rate is multiplied with in one optimizer step.
+    """The factor of the peak learning rate in one optimizer step.
 
     Args:
         iteration: the step, from 0.

@@ -24,7 +24,7 @@ class LostPeer(Interrupted):
 
 
 class RanOutOfMemory(RunFailed):
-    """The device holds no more. It is a result of the run: the caller records it, with the peak reached."""
+    """The device ran out of memory. It is a result of the run: the caller records it, with the peak reached."""
 
     exit_code = 0
 

@@ -1,4 +1,4 @@
-"""The processes that share a run: which of them this one is, what all must agree on, and how a lost one is told.
+"""The processes that share a run: the place of this one, what all must agree on, and errors of lost ones.
 
 torchrun says who is who, or Slurm's srun where each task is one process (`srun --gpus-per-task=1 python cli.py ...`).
 """
@@ -34,7 +34,7 @@ LOST = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a process stands among those of its run.
+    """The place of a process among those of its run.
 
     Attributes:
         rank: among all of them.
@@ -84,7 +84,7 @@ def _number(name: str, default: int) -> int:
 
 
 def meeting_point(place: Place) -> dict[str, str]:
-    """What torch needs in its environment to bring the processes together; torchrun has set it already.
+    """The environment variables by which torch connects the processes; torchrun has set them already.
 
     Nothing of it is what `place_of_process` reads: a process that joins again is in the same place.
     """

@@ -31,19 +31,19 @@ class Machines:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What `ablate.launch.ranks` reads."""
+        """The environment variables that `ablate.launch.ranks` reads."""
         return {} if self.count == 1 else {NODES: str(self.count), NODE: str(self.this), STORE: self.store}
 
     @classmethod
     def of_environment(cls) -> "Machines":
-        """As whoever started this process has said it."""
+        """The machines that the environment of this process names."""
         if NODES not in os.environ:
             return cls()
         return cls(int(os.environ[NODES]), int(os.environ[NODE]), os.environ[STORE])
 
 
 def store_of_this_run(count: int) -> "Store | None":
-    """Where so many processes meet; none where torchrun or another starter says how."""
+    """The store in which this many processes meet; None if torchrun or another launcher provides one."""
     path = os.environ.get(STORE)
     if path is None:
         return None

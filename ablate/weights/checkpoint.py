@@ -51,7 +51,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """The tensors of a ``.pth``, ``.pth.tar`` or ``.safetensors`` file, told by its content, in main memory.
+    """The tensors of a ``.pth``, ``.pth.tar`` or ``.safetensors`` file, recognised by its content, in main memory.
 
     Raises:
         BadInput: it is missing, cut short, damaged, no checkpoint, or holds code.
@@ -61,6 +61,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         if not path.is_file():
             raise BadInput(f"{path}: is {kind_of_file(stat.st_mode)}, not a file of weights")
         return _read(path, stat.st_mtime_ns, stat.st_size)
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file of weights; check the path") from None
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
         raise BadInput(f"{path}: weights cannot be read ({_why(error)})") from None
 
@@ -77,7 +79,7 @@ def _read(path: Path, modified: int, size: int) -> Checkpoint:
 
 
 def _loaded(path: Path, file: IO[bytes]) -> object:
-    """What an open file of weights holds, copied into memory: a mapped file that is cut short kills the process."""
+    """The content of an open file of weights, copied into memory: a mapped file that is cut short kills the process."""
     head = file.read(32)
     if not head:
         raise BadInput(f"{path}: is empty; download or copy it again")

@@ -44,7 +44,7 @@ class New(msgspec.Struct, frozen=True):
 
 
 class ConversionReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of everything, on both sides."""
+    """What became of each tensor of the file and each parameter of the backbone."""
 
     facts: CheckpointFacts
     mapped: tuple[Mapped, ...]
@@ -58,7 +58,7 @@ Converted = tuple[dict[str, Tensor], ConversionReport]  # weights of a backbone,
 
 
 def check_weights(config: cfg.RunConfig) -> ConversionReport | None:
-    """What loading the weights of a config will do; none where it starts at random. Nothing is loaded.
+    """The report on loading the weights of a config, without loading them; None if it starts from random weights.
 
     Raises:
         BadInput: they do not fit.
@@ -136,7 +136,7 @@ def convert(source: Source, model: cfg.Model, shapes: Mapping[str, torch.Size]) 
 def _accounted(
     source: Source, vit: cfg.ViT, shapes: Mapping[str, torch.Size]
 ) -> tuple[tuple[Mapped, ...], tuple[Dropped, ...]]:
-    """What became of each tensor of the file in this backbone; its positions go where their treatment lets them."""
+    """How each tensor of the file is used in this backbone; its positions, as far as their treatment allows."""
     users, mapped, dropped = _users(vit, shapes), [], list(source.dropped)
     for one in source.mapped:
         kind, _, block = one.target.partition(".")
@@ -152,7 +152,7 @@ def _accounted(
 
 
 def _other_model(facts: CheckpointFacts, vit: cfg.ViT) -> Iterator[str]:
-    """Where the file holds a model of another size."""
+    """The difference, if the file holds a model of another size."""
     have = {"width": facts.width, "depth": facts.depth, "patch_size": facts.patch_size}
     if facts.heads is not None:
         have["heads"] = facts.heads
@@ -166,7 +166,7 @@ def _other_model(facts: CheckpointFacts, vit: cfg.ViT) -> Iterator[str]:
 
 
 def _other_settings(facts: CheckpointFacts, model: cfg.Model) -> Iterator[str]:
-    """Where the config does not say what the file needs, with the value to set."""
+    """The settings that the file needs and the config does not have, with the values to set."""
     vit = model.backbone
     assert isinstance(vit, cfg.ViT)
     if (model.pixel_mean, model.pixel_std) not in facts.pixels:
@@ -233,7 +233,7 @@ def _table_of(source: Source, block: int) -> Tensor:
 
 
 def _how(name: str, vit: cfg.ViT) -> str:
-    """How a parameter starts that no file gives; empty for one that should have been there."""
+    """How a parameter is initialised that the file lacks; empty if the file should have it."""
     words = {"rand": "random, std 0.02", "zero": "zero"}
     if name == "pos_embed":
         return words.get(vit.position.absolute, "")

@@ -1,6 +1,6 @@
-"""What a file of weights is, and what a config makes of it, for a person and for a program.
+"""Describe a file of weights and how a config uses it, for people and for programs.
 
-Tensors that are treated alike in all blocks are told in one line: ``blocks.N.norm1.{weight,bias}``.
+Tensors that are treated alike in all blocks share one line: ``blocks.N.norm1.{weight,bias}``.
 """
 
 import re
@@ -109,7 +109,7 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def inspect(file: Path, base: str = "") -> Inspection:
-    """What a file is, and what a config makes of it.
+    """Describe a file of weights and how a config uses it.
 
     Args:
         file: of weights.
@@ -128,7 +128,7 @@ def inspect(file: Path, base: str = "") -> Inspection:
         container=source.checkpoint.container,
         beside=source.checkpoint.beside,
         size=size,
-        # While no backbone is known, whose tables might be shared or not, they are told in one line.
+        # While no backbone is known, whose tables might be shared or not, they share one line.
         mapped=lines_of(
             (one.source, re.sub(r"^table\b.*", "the relative bias", one.target).partition("#")[0])
             for one in source.mapped

@@ -34,7 +34,7 @@ RANDOM_EPOCHS, PRETRAINED_EPOCHS, PRETRAINED_LARGE_EPOCHS = 200.0, 100.0, 50.0
 
 
 def read_facts_of_kind(kind: str, file: str) -> "CheckpointFacts":
-    """What a file tells that is to hold weights of a kind.
+    """The facts about a file that should contain weights of a kind.
 
     Raises:
         BadInput: it cannot be read, or holds those of another kind.

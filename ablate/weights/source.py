@@ -1,4 +1,4 @@
-"""A checkpoint in our names: every tensor of the file mapped or left behind for a reason, and what the file tells."""
+"""A checkpoint in our names: every tensor mapped or left out for a reason, and facts about the file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ class Dropped(msgspec.Struct, frozen=True):
 
 
 class CheckpointFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a file tells before any config is asked."""
+    """Facts about a file, independent of any config."""
 
     file: str
     digest: str  # SHA-256 of the file
@@ -48,7 +48,7 @@ class CheckpointFacts(msgspec.Struct, frozen=True, kw_only=True):
     patch_size: int
     hidden: int  # units of an MLP
     grid: int | None  # side in tokens at which positions were learned; none where there are none
-    heads: int | None  # only bias tables tell
+    heads: int | None  # known from bias tables only
     absolute: bool
     relative: str  # none, shared, per block
     layer_scale: bool
@@ -110,7 +110,7 @@ def read_source(path: Path) -> Source:
 
 
 def read_facts(path: str) -> CheckpointFacts:
-    """What a file of weights tells; one that did not change is read once a process.
+    """The facts about a file of weights; a file that does not change is read once per process.
 
     Raises:
         BadInput: as ``read_source``.

@@ -1,10 +1,10 @@
 """The verbs ``errors`` and ``example`` of ``analyze``, and what all its verbs share: options, input, output.
 
-A verb parses the command line, calls the library, and shows the result. Its input is named, or found: in the folder of
-a run lie its predictions, and where the folder tells it the ground truth; without any name the front door finds the
-newest study. Known are what detectron2 leaves (its ``OUTPUT_DIR``, the ``inference`` in it, or one data set's folder in
-that) and a run folder of this project, whichever engine filled it. What the latter was measured on is in its config,
-which the analysis does not read: whoever calls hands in the way there.
+A verb parses the command line, calls the library, and shows the result. Its input are files, or a folder that contains
+the predictions and sometimes the ground truth: an output folder of detectron2 (its ``OUTPUT_DIR``, the ``inference`` in
+it, or the folder of one data set in that) or a run folder of this project. Without any file, the newest study is used.
+Finding that study, or the ground truth of a run folder, needs `ablate`, which the analysis does not import: the front
+door passes in functions for it.
 """
 
 import logging
@@ -40,20 +40,20 @@ logger = logging.getLogger(__name__)
 
 
 class IouType(StrEnum):
-    """What is compared."""
+    """What IoU compares: boxes or masks."""
 
     bbox = "bbox"
     segm = "segm"
 
 
 class Export(StrEnum):
-    """Programs that read what is written for them."""
+    """Programs for which files in their own format can be written."""
 
     fiftyone = "fiftyone"
 
 
 class Convention(StrEnum):
-    """Whose rules; docs/conventions.md lists the differences."""
+    """The rules of evaluation; docs/conventions.md lists the differences."""
 
     coco = "coco"
     tidecv = "tidecv"
@@ -63,7 +63,8 @@ Predictions = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[NAME=]PREDICTIONS",
-        help="COCO results file (.json, .json.gz), folder of such files, detectron2 output folder, or run folder.",
+        help="COCO results file (.json, .json.gz), folder of such files, detectron2 output folder, or run folder; "
+        "NAME= names the run in tables and figures.",
         show_default=False,
     ),
 ]
@@ -136,7 +137,7 @@ def settings_of(
     class_agnostic: bool = False,
     min_score: float | None = None,
 ) -> "Settings":
-    """The rules that were asked for.
+    """The settings of the command line.
 
     Raises:
         typer.BadParameter: thresholds that do not fit together.
@@ -161,7 +162,7 @@ class AnalysisInputs:
     jobs: int = 1  # how many are analyzed at the same time
 
     def source(self) -> dict[str, str]:
-        """What a document says of files that nobody named."""
+        """The entry of a JSON document that names files found without being given."""
         return {"source": self.found} if self.found else {}
 
     def without_categories(self, convention: str = "coco") -> "AnalysisInputs":
@@ -172,7 +173,7 @@ class AnalysisInputs:
         return replace(self, ground_truth=ground_truth, runs=runs)
 
     def print_warnings(self) -> None:
-        """What reading found, on standard error, each after the file or run that it is about."""
+        """Print the warnings of the readers on standard error, each after its file or run."""
         from analysis.render.screen import print_warnings
 
         sources: list[tuple[str, GroundTruth | Detections]] = [(self.ground_truth.path.name, self.ground_truth)]
@@ -199,7 +200,7 @@ def read_inputs(
     *,
     as_json: bool = False,
 ) -> AnalysisInputs:
-    """Read what was named, or else what the front door finds under the root, which is said first."""
+    """Read the given files, or else those that are found under the root, which are named first."""
     files = find_inputs(context, predictions, gt, root)
     say_what_was_found(files.found, as_json)
     return replace(read_files(files.named, files.truth, options), found=files.found)
@@ -282,7 +283,7 @@ def find_inputs(context: typer.Context, predictions: list[str] | None, gt: Path 
         truth = gt or common_truth(outputs)
         if truth is None:
             told = "" if any(path.is_file() for _, path in named) else "; not every folder contains one"
-            raise typer.BadParameter(f"is required: name the ground truth file{told}", param_hint="--gt")
+            raise typer.BadParameter(f"--gt is required: the COCO file of the annotated objects (ground truth){told}")
         files = [(name, output.predictions) for (name, _), output in zip(named, outputs, strict=True)]
         return InputFiles(files, truth)
     newest: InputFiles | None = context.obj(root) if context.obj else None
@@ -307,7 +308,7 @@ def check_baseline(baseline: str, files: InputFiles) -> None:
 
 
 def say_what_was_found(found: str, as_json: bool = False) -> None:
-    """The first line of an answer to nobody's files: whose they are. A document bears it itself."""
+    """Name the files that were found without being given; a JSON document contains them itself."""
     if found and not as_json:
         typer.echo(found)
 
@@ -318,7 +319,7 @@ def print_json(document: object) -> None:
 
 
 DETECTRON2 = "coco_instances_results.json"
-# COCOEvaluator writes where it is told: train_net.py says `inference`, with several data sets a folder for each.
+# COCOEvaluator writes to a given folder: `inference` in train_net.py, with several data sets a folder for each.
 DETECTRON2_PLACES = ("", "inference*/", "inference*/*/")
 CONVERTED = "_coco_format.json"  # detectron2's copy of a data set that was not registered as COCO
 RUN = ("config.yaml", "manifest.json")  # with which a run folder counts as prepared
@@ -330,7 +331,7 @@ TruthOf = Callable[[Path], Path]
 
 @dataclass(frozen=True)
 class Output:
-    """A prediction file and, where the folder tells it, the ground truth that it was made for."""
+    """A prediction file and, if the folder names it, the ground truth that it was made for."""
 
     predictions: Path
     truth: Path | None
@@ -374,7 +375,7 @@ def look_into(folder: Path, truth_of_run: TruthOf | None = None) -> Output:
         return Output(folder / RUN_PREDICTIONS, truth_of_run(folder) if truth_of_run else None)
     found = sorted({path for place in DETECTRON2_PLACES for path in folder.glob(place + DETECTRON2)})
     if folder / DETECTRON2 in found:
-        found = [folder / DETECTRON2]  # whoever names the folder itself means what lies in it
+        found = [folder / DETECTRON2]  # the folder itself stands for its content
     if len(found) > 1:
         raise BadInput(f"{folder}: contains several results files; give one of {_listed(found)}")
     if not found and parts_of(folder):
@@ -510,7 +511,7 @@ def errors(
 
 
 class Split(NamedTuple):
-    """Of what else than the whole the errors are shown."""
+    """By what else the errors are split."""
 
     parts: tuple[str, ...] = ()
     sizes: "tuple[Size, ...]" = ()

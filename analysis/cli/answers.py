@@ -136,7 +136,7 @@ def _question(context: typer.Context, paths: Sequence[Path]) -> str:
 
 
 def _program() -> list[list[Any]]:
-    """What tells one state of this program from another: its files with their sizes and times."""
+    """The identity of this program's state: its files with their sizes and times."""
     root = Path(__file__).parents[1]
     files = sorted(path for path in root.rglob("*") if path.suffix in (".py", ".so", ".css", ".js"))
     return [[path.relative_to(root).as_posix(), path.stat().st_size, path.stat().st_mtime_ns] for path in files]

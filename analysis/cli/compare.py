@@ -153,7 +153,7 @@ def compare(
 
 
 def progress_line() -> Callable[[int], None] | None:
-    """Counts resamples on standard error, where somebody watches, in a line that the next output writes over."""
+    """Counts resamples on standard error, if it is a terminal, in a line that the next output overwrites."""
     if not sys.stderr.isatty() or not logger.isEnabledFor(logging.WARNING):
         return None
     return lambda done: print(f"\r{done:,} resamples\r", end="", file=sys.stderr, flush=True)

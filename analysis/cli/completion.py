@@ -1,4 +1,4 @@
-"""What a shell offers for the values of options when somebody presses Tab."""
+"""Completions of the values of options, for the Tab key in a shell."""
 
 from collections.abc import Callable, Iterable
 

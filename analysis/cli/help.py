@@ -15,7 +15,7 @@ KINDS = {"int": "N", "float": "X", "path": "PATH", "str": "TEXT", "bool": ""}  #
 TYPE = re.compile(rf"<({'|'.join(KINDS)})(?: range)?>")
 EXIT_CODES: Mapping[int, str] = {
     0: "done",
-    1: "a check found a problem",
+    1: "not confirmed",
     2: "usage error",
     3: "a run failed",
     4: "bad input",
@@ -101,5 +101,5 @@ def _plain(text: str) -> str:
 
 
 def _heading(text: str) -> str:
-    """Bold where somebody reads it."""
+    """Bold in a terminal."""
     return typer.style(text, bold=True) if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else text

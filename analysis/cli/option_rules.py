@@ -13,21 +13,21 @@ from typer.core import TyperArgument
 
 PREDICTIONS = "PREDICTIONS"
 ONE_FILE = "only one PREDICTIONS"
-MOST = 2**31 - 1  # of a whole number that counts something
+MOST = 2**31 - 1  # the largest count that an option takes
 
 
 @dataclass(frozen=True)
 class OptionRule:
-    """One option (``--all``), or one with one of its values (``--convention tidecv``), and what it does not bear."""
+    """One option (``--all``), perhaps with a value (``--convention tidecv``), and what it excludes or needs."""
 
     option: str
     why: str
     excludes: str = ""
     needs: tuple[str, ...] = ()  # one of them
-    unless: str = ""  # given with this value the option may stand
+    unless: str = ""  # the rule does not apply if this is given
 
     def broken_by(self, given: set[str]) -> str:
-        """The sentence that refuses the options that were given, nothing where they agree."""
+        """The sentence that refuses the given options; empty if they agree."""
         if self.option not in given or self.unless in given:
             return ""
         if self.excludes in given:
@@ -38,7 +38,7 @@ class OptionRule:
 
 
 NAMED_FILES = (
-    OptionRule("--gt", "without prediction files, a study is analyzed with its own ground truth", needs=(PREDICTIONS,)),
+    OptionRule("--gt", "name the prediction files to compare with it, such as a.json b.json", needs=(PREDICTIONS,)),
     OptionRule("--root", "it is the folder in which a study is searched when no file is given", excludes=PREDICTIONS),
 )
 FIGURES = (
@@ -112,7 +112,7 @@ RULES: Mapping[str, tuple[OptionRule, ...]] = {
 
 
 def check_options(context: typer.Context, rules: tuple[OptionRule, ...]) -> None:
-    """Refuse options that a rule forbids, and numbers of things that no computation takes.
+    """Refuse options that a rule forbids, and counts that are too large for any computation.
 
     Raises:
         typer.BadParameter: the first rule that is broken.

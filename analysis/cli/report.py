@@ -143,7 +143,7 @@ def how_often(asked: int | None, ground_truth: "GroundTruth", runs: int, setting
 
 
 def check_places(images: Path | None, out: Path, inputs: Sequence[Path]) -> None:
-    """Refuse before hours of work what cannot be read or written.
+    """Check before hours of work that the images can be read and the page can be written.
 
     Raises:
         BadInput: there is no such folder of images, or ``out`` is a folder, a device or the like, or an input.
@@ -202,7 +202,7 @@ def write_report(out: Path, built: "Report", images: Path | None, assets: Path |
     if assets is not None and built.files:
         fill_folder(assets, built.files)
     write_bytes(out, built.content)
-    beside = ""
+    beside = "" if images is not None or not built.shown else " without images; to show them: --images FOLDER"
     if built.files:
         size = sum(map(len, built.files.values())) / 1e6
         beside = f"; {len(built.files):,} pictures in {assets}: {size:.1f} MB; move this folder together with the page"

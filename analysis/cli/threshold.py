@@ -138,7 +138,7 @@ def threshold(
 
 
 def criterion_of(score: float | None, precision: float | None, recall: float | None) -> "Criterion":
-    """By what the threshold is chosen.
+    """The criterion by which the threshold is chosen.
 
     Raises:
         typer.BadParameter: the value cannot be a score or a share.

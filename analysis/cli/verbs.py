@@ -17,7 +17,7 @@ from analysis.cli.help import Command, PageOfGroup, epilog
 
 logger = logging.getLogger(__name__)
 
-# The place in a command's context where the front door puts the way from a run folder to its ground truth.
+# The key, in a command's context, of the function that finds the ground truth of a run folder.
 TRUTH_OF_RUN = "detablate.truth_of_run"
 
 
@@ -40,7 +40,7 @@ class Row:
     panel: str = "Commands"
 
     def listed(self) -> Command:
-        """What a list shows; it cannot be called."""
+        """The command as a list shows it; it cannot be called."""
         return Command(self.name, help=self.summary, rich_help_panel=self.panel)
 
     def imported(self) -> Any:
@@ -103,8 +103,17 @@ class VerbGroup(PageOfGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The command that is called, loaded; see `typer`."""
+        if args and args[0] not in self.rows:
+            self._suggest(ctx, args[0])
         name, command, rest = super().resolve_command(ctx, args)
         return name, command and self.rows[command.name or ""].load(), rest
+
+    def _suggest(self, ctx: Any, word: str) -> None:
+        """Refuse a verb of one of the groups that was typed without its group, and name both."""
+        groups = [row for row in self.rows.values() if isinstance(row, Group)]
+        found = [f"'{group.name} {word}'" for group in groups if word in {row.name for row in group.imported()()}]
+        if found:
+            ctx.fail(f"No such command '{word}'. Did you mean {' or '.join(found)}?")
 
 
 def _command(function: Callable[..., None], name: str, kind: type[Command] = Command) -> Command:
@@ -117,7 +126,7 @@ def _command(function: Callable[..., None], name: str, kind: type[Command] = Com
 
 
 def _set_level(level: str) -> None:
-    """What of the messages of both packages is printed: a level of `logging`."""
+    """Set the level of `logging` from which messages of both packages are printed."""
     for package in ("ablate", "analysis"):
         logging.getLogger(package).setLevel(level)
 

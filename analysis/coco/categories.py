@@ -12,14 +12,14 @@ LISTED = 12
 
 
 def category_conflict(path: Path, names: Mapping[int, str], other_path: Path, others: Mapping[int, str]) -> str:
-    """Why what is learned on one data set cannot be measured on another; empty if their categories agree.
+    """Why a model trained on one data set cannot be evaluated on another; empty if their categories agree.
 
     They agree if both have the same ids, and each has the same name in both; without a name it agrees with any.
 
     Args:
-        path: of the annotations that are learned.
+        path: of the annotations of the training set.
         names: of their categories, by id; ``category ID`` stands for none.
-        other_path: of the annotations that are measured.
+        other_path: of the annotations of the validation set.
         others: of their categories.
     """
     if names.keys() != others.keys():

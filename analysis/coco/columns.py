@@ -1,6 +1,6 @@
 """Lists of COCO records -> columns, by the compiled core; only where every record is in the usual spelling.
 
-Whoever calls has another way for everything else, and for installations without the core: :mod:`analysis.coco.rules`
+Callers have another way for everything else, and for installations without the core: :mod:`analysis.coco.rules`
 and the decoders of msgspec, which also have the sentences for what is wrong. Both ways give the same bits.
 """
 
@@ -114,7 +114,7 @@ def stream_columns(path: Path) -> Columns | None:
             parts = _read_parts(file)
     except ChangedWhileRead as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
-    except (OSError, EOFError, zlib.error):  # whoever reads the whole file has the sentence
+    except (OSError, EOFError, zlib.error):  # reading the whole file gives the sentence
         return None
     return _joined(parts, b"") if parts else None
 

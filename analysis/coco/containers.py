@@ -1,4 +1,4 @@
-"""The list of records in a prediction file, whatever it is wrapped in, and what the wrapping tells of the records."""
+"""Find the list of records in a prediction file, and the names of images and categories around it."""
 
 import json
 import re

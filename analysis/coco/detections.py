@@ -332,7 +332,7 @@ def _parse(
         message = _explain_unknown(path, records, row, image, category, names)
         hint = _shift_hint(records, ground_truth) if (category < 0).any() and not names else ""
         if not drop_unknown:
-            raise BadInput(f"{message}{DROP_UNKNOWN}{hint}")
+            raise BadInput(f"{message}{hint or DROP_UNKNOWN}")
         notes.append(message.removeprefix(f"{path}: ") + f": left out (--drop-unknown){hint}")
         records, row, image, category, other = _kept(known, records, row, image, category, other)
     masks = _masks(path, records, row, image, ground_truth)
@@ -402,7 +402,7 @@ def _checked(
     path: Path, box: Floats, score: Floats, category: Ints, image: Ints, row: Ints, masks: Masks, has_box: bool,
     notes: list[str],
 ) -> Detections:  # fmt: skip
-    """What every way to detections goes through: impossible values are refused."""
+    """The detections, after the check that all readers share: impossible values are refused."""
     odd = np.flatnonzero(~np.isfinite(score))
     if len(odd):
         raise BadInput(explain_non_finite(path, f"record [{row[odd[0]]}].score"))
@@ -411,7 +411,7 @@ def _checked(
 
 
 def _with_doubts(found: Detections, ground_truth: GroundTruth) -> Detections:
-    """The same, with a warning for each thing that is legal but looks wrong in them as a whole."""
+    """The detections with a warning for everything that is legal but looks wrong."""
     doubts = of_detections(found.box, found.score, found.image, found.category, ground_truth)
     return replace(found, warnings=(*found.warnings, *doubts))
 
@@ -589,6 +589,8 @@ def _shift_hint(records: list[Any], ground_truth: GroundTruth) -> str:
             f" (these category ids run from {min(used)} to {max(used)}, like class indices, but those of the ground "
             f"truth run from {ids[0]} to {ids[-1]}: map each index to its category id first)"
         )
+    if len(used) > 1 and {one + 1 for one in used} <= set(ids):
+        return " (each of these category ids is one less than a category id of the ground truth: add 1 to each first)"
     return ""
 
 

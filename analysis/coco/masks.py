@@ -143,7 +143,7 @@ class Masks:
             try:
                 return run_lengths_of(self.rles(range(len(self._raw))))
             except BadInput:
-                return None  # whoever needs that mask asks `rles` for it, which says what is wrong
+                return None  # `rles` says what is wrong with that mask, once it is needed
         expected = self._image_size[self._image]
         fits = (expected == -1).any(axis=1) | (expected == found.size).all(axis=1)
         return found if fits.all() else None

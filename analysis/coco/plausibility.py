@@ -16,6 +16,9 @@ MOST_IGNORED = 0.4
 MOST_UNSEEN = 0.5  # of images without detections, of detections that can match nothing, of categories never predicted
 FEW = 3  # crowds or ignored objects that are no matter, unless they are all there is
 FEW_CATEGORIES = 5  # of which some may well have no detection
+ANNOTATION_ID_0 = (
+    "annotation id 0 is used: pycocotools counts the detection that matches it as wrong, but here it is correct"
+)
 
 
 def of_ground_truth(
@@ -33,11 +36,7 @@ def of_ground_truth(
     flat = int((box[:, 2:] == 0).any(axis=1).sum())
     marked = int((columns["marked"] & ~columns["crowd"]).sum())
     cases = (
-        (
-            bool((columns["annotation_id"] == 0).any()),
-            "annotation id 0 is used: pycocotools counts the detection that matches it as wrong, but here it is "
-            "correct",
-        ),
+        (bool((columns["annotation_id"] == 0).any()), ANNOTATION_ID_0),
         (flat, f"{flat:,} annotations have a zero-size box: no detection can match them, so each is missed"),
         (
             marked and not respect_ignore,
@@ -51,7 +50,7 @@ def of_ground_truth(
 
 
 def implausible(box: Floats, crowd: Bools, ignored: Bools, masks: Masks) -> list[str]:
-    """What concerns so many objects that it is hardly meant so.
+    """Warnings about properties of so many objects that they are probably unintended.
 
     Args:
         box: f64[M, 4] xywh.
@@ -130,7 +129,7 @@ def of_detections(box: Floats, score: Floats, image: Ints, category: Ints, groun
 
 
 def _lonely(image: Ints, category: Ints, ground_truth: "GroundTruth") -> list[str]:
-    """Detections where there is nothing to find, and categories that none is of."""
+    """Warnings about detections on images or of categories without objects, and about categories never predicted."""
     count = len(ground_truth.category_id)
     objects = np.bincount(ground_truth.category, minlength=count)
     detections = np.bincount(category, minlength=count)

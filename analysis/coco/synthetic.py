@@ -118,7 +118,21 @@ EXAMPLE_DETECTORS = {
 
 
 def write_example(folder: Path, images: int = 400, categories: int = 12, seed: int = 1) -> tuple[Path, dict[str, Path]]:
-    """Write ``ground_truth.json`` and one prediction file per simulated detector; returns their paths."""
+    """Write simulated ground truth, and the predictions of two simulated detectors with known flaws.
+
+    Args:
+        folder: of the files; is made where it is missing.
+        images: number of images of 640 x 480 pixels.
+        categories: number of categories.
+        seed: of the random generator.
+
+    Returns:
+        The path of ``ground_truth.json``, and those of the prediction files by the names of the detectors.
+
+    >>> truth, predictions = write_example(getfixture("tmp_path"), images=20)
+    >>> truth.name, sorted(predictions)
+    ('ground_truth.json', ['confused-classes', 'sloppy-boxes'])
+    """
     scene = simulate_scene(images, categories, seed)
     truth = folder / "ground_truth.json"
     write_bytes(truth, msgspec.json.encode(ground_truth_document(scene)))

@@ -53,7 +53,7 @@ class Run:
 def name_runs(arguments: Sequence[str]) -> list[tuple[str, Path]]:
     """``[NAME=]PATH`` arguments -> names and paths.
 
-    A file or folder without a name is called by the shortest part of its path that tells it from the others.
+    A file or folder without a name is named by the shortest part of its path that distinguishes it from the others.
 
     Raises:
         BadInput: two runs would bear one name.
@@ -116,7 +116,7 @@ PARTS = ("class", "size", "iou", "crowding", "confusion")
 
 @dataclass(frozen=True, eq=False)
 class AtStake:
-    """What the errors of a run cost one by one and pair by pair: what sentences, tables and pictures are ranked by."""
+    """The costs of single errors and of confused pairs of a run, which rank sentences, tables and pictures."""
 
     costs: SingleErrorCosts
     costly: dict[str, Bools]  # by error type, bool[N] of detections or bool[M] of objects: see `single_error_cost`
@@ -171,6 +171,15 @@ class Analysis:
         ious: IoU thresholds at which the precision curve of each run is kept, for intervals and plots.
         metrics: also compute COCO's 12 numbers.
         at_stake: also compute the cost of each single error.
+
+    >>> from analysis import read_detections, read_ground_truth
+    >>> from analysis.coco.synthetic import write_example
+    >>> truth, predictions = write_example(getfixture("tmp_path"), images=50)
+    >>> gt = read_ground_truth(truth)
+    >>> analysis = Analysis(gt, Settings(), parts=("class", "size"))
+    >>> run = analysis.of("sloppy", read_detections(predictions["sloppy-boxes"], gt))
+    >>> max(run.breakdown.delta_ap, key=run.breakdown.delta_ap.get), run.sizes.found.shape
+    ('loc', (3,))
     """
 
     def __init__(
@@ -190,7 +199,7 @@ class Analysis:
 
     @cached_property
     def crowding(self) -> Floats:
-        """f64[M] how crowded every object stands."""
+        """f64[M] the crowding of every object; see `analysis.evaluation.slices`."""
         return object_crowding(self._ground_truth)
 
     def of(self, name: str, detections: Detections) -> RunAnalysis:

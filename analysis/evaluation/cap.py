@@ -1,4 +1,4 @@
-"""What the cap of detections leaves out of a run, and what that does to its numbers."""
+"""The detections of a run that the cap leaves out, and the effect on its numbers."""
 
 from dataclasses import dataclass, replace
 
@@ -24,7 +24,7 @@ class OverCap:
 
 @dataclass(frozen=True)
 class CapEffect:
-    """What comes out without a cap."""
+    """The numbers of a run with and without the cap."""
 
     ap: float  # with the cap, in points
     ap_without: float
@@ -32,7 +32,7 @@ class CapEffect:
 
 
 def count_over_cap(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> OverCap | None:
-    """Count what falls to the cap; None where nothing does."""
+    """Count the detections beyond the cap; None if there are none."""
     classes = len(ground_truth.category_id) if settings.cap_per_category else 1
 
     def group(of: GroundTruth | Detections) -> Ints:
@@ -49,7 +49,7 @@ def count_over_cap(ground_truth: GroundTruth, detections: Detections, settings: 
 
 
 def cap_of_run(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> OverCap | None:
-    """What falls to the cap, with its effect; None where nothing does."""
+    """The detections beyond the cap, with their effect; None if there are none."""
     over = count_over_cap(ground_truth, detections, settings)
     return over and measured_cap(over, ground_truth, detections, match_and_label(ground_truth, detections, settings))
 

@@ -1,7 +1,7 @@
 """Precision, recall and F1 of the detections from a score on: what a deployed detector shows.
 
 Matching goes by descending score, so the detections from a score on are matched as they would be without the others:
-one matching tells the numbers at every score. What is left out of AP (in a crowd, over the cap) is left out here too.
+one matching gives the numbers at every score. What is left out of AP (in a crowd, over the cap) is left out here too.
 """
 
 import math
@@ -34,6 +34,9 @@ class Criterion:
 
     Raises:
         BadInput: the value is not finite, or not a rate above 0 and up to 1.
+
+    >>> str(Criterion()), str(Criterion("precision", 0.9))
+    ('best F1', 'precision 0.9')
     """
 
     kind: Literal["f1", "precision", "recall", "score"] = "f1"
@@ -149,7 +152,7 @@ class ScoredRun:
 
     @classmethod
     def of(cls, run: MatchedRun, ground_truth: GroundTruth) -> "ScoredRun":
-        """What counts of a matched run."""
+        """The detections and objects of a matched run that count."""
         position = run.by_score_fixed[run.base.not_ignored[run.by_score_fixed]]
         return cls(
             score=run.score[position],
@@ -231,7 +234,7 @@ class ScoredRun:
 
 @dataclass(frozen=True, eq=False)
 class AtThreshold:
-    """What a person sees of a detector that shows its detections from a score on."""
+    """The errors and the confusion of the detections at or above a score."""
 
     errors: dict[str, int]  # cls, loc, both, dup, bg, miss
     confusion: Ints  # [K + 1, K + 1] by true category (row) and predicted (column); the last one is the background

@@ -1,4 +1,4 @@
-"""What became of every object: found, pointed at by an error that would have found it, missed, or not counted."""
+"""The outcome of every object: found, mislocalised, confused, missed, or not counted."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What of the files is measured, where that is not everything: all categories as one, or no low scores."""
+"""Evaluation of a part of the files: with all categories as one, or without detections of low score."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -71,7 +71,7 @@ class LowScores:
 
 
 def low_scores(ground_truth: GroundTruth, detections: Detections, run: MatchedRun) -> LowScores | None:
-    """What the smallest score of the settings leaves out of a run, which is matched again with all of it."""
+    """The detections below the smallest score, and their effect, for which the run is matched again with them."""
     if run.settings.min_score is None:
         return None
     whole = match_and_label(ground_truth, detections, replace(run.settings, min_score=None))

@@ -1,4 +1,4 @@
-"""What decides the numbers besides the two files: thresholds, caps, the convention, boxes or masks."""
+"""The settings that decide the numbers besides the two files: thresholds, caps, convention, boxes or masks."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,18 +15,31 @@ LVIS_MAX_DETS = 300  # LVIS's cap of an image, over all categories
 class Settings:
     """How detections are matched and labelled; ``docs/conventions.md`` lists the differences of the two conventions.
 
+    Attributes:
+        iou_type: ``bbox`` or ``segm``.
+        iou: TIDE's t_f: a detection is correct at this IoU and above.
+        background_iou: TIDE's t_b: at this IoU and below a detection is on the background.
+        max_dets: highest number of detections per image (``coco`` convention: per image and category).
+        convention: ``coco`` (pycocotools' AP) or ``tidecv`` (tidecv's numbers).
+        class_agnostic: the categories of both files were taken as one (`selection.class_agnostic`).
+        min_score: detections with a lower score are left out; None: no detection is.
+        federated: LVIS's rules apply: categories that were not looked for in an image are not evaluated there.
+
     Raises:
         BadInput: a value is unknown or out of range.
+
+    >>> Settings(iou=0.75).iou_type
+    'bbox'
     """
 
     iou_type: str = "bbox"
-    iou: float = 0.5  # t_f: a detection is correct at this IoU and above
-    background_iou: float = 0.1  # t_b: at this IoU and below a detection is on the background
-    max_dets: int = 100  # an image; the `coco` convention: of each category
+    iou: float = 0.5
+    background_iou: float = 0.1
+    max_dets: int = 100
     convention: str = "coco"
-    class_agnostic: bool = False  # the categories of both files were taken as one (`selection.class_agnostic`)
-    min_score: float | None = None  # detections with a lower score are left out; None: none are
-    federated: bool = False  # LVIS's rules hold: what the ground truth says was not looked for is not evaluated
+    class_agnostic: bool = False
+    min_score: float | None = None
+    federated: bool = False
 
     def __post_init__(self) -> None:
         for name, known in (("iou_type", IOU_TYPES), ("convention", CONVENTIONS)):

@@ -1,6 +1,6 @@
 """Where in the data the AP went: the errors of a run by class, by IoU, by size, and objects by how crowded they are.
 
-By class, an error is fixed everywhere, and the change of each category's own AP is told. By IoU, the run is broken down
+By class, an error is fixed everywhere, and each category's own AP changes. By IoU, the run is broken down
 at COCO's thresholds, .50 to .95. By size, only the errors of one size are fixed; the size is the object's for cls, loc
 and miss, the detection's for dup, bg and both, as in tidecv's qualifiers, and is measured in the ``coco`` convention by
 the area by which COCO judges sizes (the file's ``area`` of an object), in ``tidecv`` always by the box's.
@@ -340,7 +340,7 @@ class CrowdingBins:
 
     @property
     def miss_rate(self) -> Floats:
-        """f64[B] the share of the objects that nothing points at."""
+        """f64[B] the share of the objects that no detection matches or nearly matches."""
         return _share(self.outcome[:, MISSED], self.objects)
 
     @property

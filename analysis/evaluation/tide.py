@@ -236,8 +236,8 @@ class Breakdown(Presentable):
     """
 
     settings: Settings
-    ap: float
-    raw: dict[str, float]  # cls, loc, both, dup, bg, miss, fp, fn
+    ap: float  # of the run as it is, in points
+    raw: dict[str, float]  # points by cls, loc, both, dup, bg, miss, fp, fn
     category_ap: Floats  # [K] NaN: not in the mean (see CurveAP)
     category_raw: dict[str, Floats]  # [K] as `raw`, of each category
     count: dict[str, int]  # cls, loc, both, dup, bg, miss

@@ -2,7 +2,7 @@
 
 Each detection, by descending score, is held against the object of its class that it overlaps most, taken or not: the
 first detection that overlaps it enough is right, every further one wrong. One on a difficult object does not count, and
-difficult objects are not asked for. There is no cap. AP is the mean precision at 11 recalls (2007), or the area under
+difficult objects need not be found. There is no cap. AP is the mean precision at 11 recalls (2007), or the area under
 the envelope of the curve (2010 on). Boxes are x, y, width, height: files with width = xmax - xmin + 1 have the
 devkit's IoU.
 """

@@ -50,7 +50,7 @@ def error_takeaways(ground_truth: GroundTruth, one: RunAnalysis, most: int = 2) 
 
 
 def nothing_costs(one: RunAnalysis) -> str:
-    """No type costs anything worth the name: of what was measured, which may be little."""
+    """The sentence for a run in which no type of error costs a notable amount of AP."""
     labels = one.breakdown.labels
     ignored = int(((labels.error == IGNORED) | labels.ignored).sum())
     over, low = (int((labels.error == label).sum()) for label in (OVER_CAP, LOW_SCORE))
@@ -70,7 +70,7 @@ def nothing_costs(one: RunAnalysis) -> str:
 
 
 def _where_to_look(ground_truth: GroundTruth, one: RunAnalysis, error: str) -> str:
-    """How many errors of a type there are, how many of them are costly, where most is at stake, and what that tells."""
+    """How many errors of a type there are, how many of them are costly, where most is at stake, and what follows."""
     assert one.at_stake is not None
     kind = ERROR_TYPES[error]
     many = {"loc": SHAPES_MANY[one.breakdown.settings.iou_type], "miss": "objects"}.get(error, "detections")
@@ -172,7 +172,7 @@ def _of_duplicates(one: RunAnalysis) -> str:
 
 
 def _of_misses(one: RunAnalysis) -> str:
-    """Why nothing points at the missed objects, as far as the file tells."""
+    """Why no detection matches the missed objects, as far as the file shows."""
     assert one.at_stake is not None
     settings, over, dt = one.breakdown.settings, one.at_stake.over_cap, one.detections
     low, causes = one.at_stake.low_scores, []
@@ -203,7 +203,7 @@ def _of_misses(one: RunAnalysis) -> str:
 
 
 def over_cap_sentence(settings: Settings, over: OverCap, score: str) -> str:
-    """How much falls to the cap and what that does; ``score`` is what the effect is told in."""
+    """The number of detections beyond the cap, and their effect on ``score``."""
     by_category = settings.cap_per_category and not settings.class_agnostic
     of = "image and category" if by_category else "image"
     images = f"{over.images:,} image{'s' * (over.images > 1)}"

@@ -22,6 +22,7 @@ from analysis.render.latex import latex
 from analysis.render.screen import NOTE, dimmed, fact_list
 from analysis.render.table import Cell, Column, Table, Value, csv_text, markdown
 from analysis.render.takeaways import (
+    OUTCOMES,
     comparison_takeaways,
     interval_text,
     resampled_sentence,
@@ -61,7 +62,12 @@ def comparison_screen(ground_truth: GroundTruth, comparison: Comparison) -> list
         if one.transitions is not None:
             title = f"Outcomes of the objects: {baseline} (rows) and {one.name} (columns)"
             moves = transition_takeaways(ground_truth, one.transitions, one.name, baseline)
-            parts += [Text(""), transitions_table(one.transitions, title), Text("\n".join(moves))]
+            parts += [
+                Text(""),
+                transitions_table(one.transitions, title),
+                Text("\n".join(moves)),
+                Text(f"{OUTCOMES}.", "dim"),
+            ]
     return parts + [part for one in others for part in (Text(""), categories_table(ground_truth, comparison, one))]
 
 

@@ -68,7 +68,7 @@ def maybe(found: OverCap | LowScores | None) -> Record | None:
 
 
 def analysis_document(ground_truth: GroundTruth, settings: Record, runs: list[Record]) -> Record:
-    """What every document says first, and the records of the runs."""
+    """The beginning of every document, and the records of the runs."""
     return {
         "schema": SCHEMA,
         "ground_truth": _ground_truth(ground_truth),

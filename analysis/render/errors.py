@@ -68,7 +68,7 @@ def errors_table(
         settings: of all runs.
         runs: with their breakdowns.
         measured: the intervals of the numbers, which then stand beside them.
-        paper: whether AP has two decimals, and nothing is in bold: one model tells nothing of another training.
+        paper: whether AP has two decimals, and nothing is in bold, since one model does not predict another training.
     """
     name = ap_name(settings.iou)
     columns = [Column("run", kind="text"), ap_column(name, paper=paper), *map(error_column, ERROR_TYPES)]
@@ -173,7 +173,7 @@ def errors_screen(ground_truth: GroundTruth, settings: Settings, runs: Sequence[
 
 
 def _one_category(ground_truth: GroundTruth) -> str:
-    """What a single category leaves of the error types."""
+    """The note on the error types that cannot occur with a single category."""
     if len(ground_truth.category_id) > 1:
         return ""
     kinds = "All categories are taken as one" if is_class_agnostic(ground_truth) else "There is one category"
@@ -214,7 +214,7 @@ def ap_at(max_dets: int) -> str:
 
 
 def read_facts(ground_truth: GroundTruth, runs: Sequence[tuple[str, Detections]]) -> list[tuple[str, str]]:
-    """What was read: ground truth and predictions."""
+    """The ground truth and the predictions that were read, as facts for a screen."""
     return [
         ("ground truth", counts_sentence(ground_truth)),
         *(("predictions", f"{name}: {len(detections):,} detections") for name, detections in runs),

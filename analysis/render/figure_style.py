@@ -1,4 +1,4 @@
-r"""How figures look, how wide they are, and what travels with them: their captions.
+r"""How figures look, how wide they are, and their captions.
 
 A figure on the screen has its caption below the drawing. One for a paper has none: its text is 7 pt at the width that
 it is made for, its bars have hatches and its lines dashes and markers, and its caption goes into ``figures_tex``.

@@ -136,11 +136,11 @@ def detections_frame(ground_truth: GroundTruth, runs: Sequence[Run]) -> pd.DataF
 def objects_frame(
     ground_truth: GroundTruth, analyses: Sequence[RunAnalysis], crowding: NDArray[np.float64]
 ) -> pd.DataFrame:
-    """One row a run and object: its fate, by which detection, and how many errors point at it.
+    """One row a run and object: its outcome, by which detection, and how many errors point at it.
 
     ``row`` is the place in the prediction file of the detection that took the object or has the best claim to it;
-    ``by_category``, ``score`` and ``iou`` are its; all are empty where nothing points at the object. ``crowding`` is
-    the highest IoU with another object of its category.
+    ``by_category``, ``score`` and ``iou`` are its; all are empty if no detection matches or nearly matches the object.
+    ``crowding`` is the highest IoU with another object of its category.
     """
     names = np.array(ground_truth.category_name, dtype=object)
     frames = []

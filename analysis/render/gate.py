@@ -1,4 +1,4 @@
-"""What a gate has found: Markdown for the comment of a pull request, a sentence, and a document."""
+"""The result of a gate: Markdown for the comment of a pull request, a sentence, and a document."""
 
 from dataclasses import replace
 

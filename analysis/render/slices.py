@@ -26,7 +26,7 @@ from analysis.render.advice import COSTLY_MEANS
 from analysis.render.errors import SIDE_BY_SIDE, ap_column, error_column
 from analysis.render.screen import fact_list
 from analysis.render.table import Cell, Column, Table, Value, without_bold
-from analysis.render.takeaways import slice_takeaways, source_sentence
+from analysis.render.takeaways import OUTCOMES, slice_takeaways, source_sentence
 
 PAPER_ROWS = 20  # classes and confused pairs of a run in a paper; the CSV has all
 ON_SCREEN, IN_PAPER = "--all shows all classes", "the CSV file has all classes"
@@ -211,7 +211,7 @@ def crowding_table(parts: Sequence[tuple[str, CrowdingBins]], *, paper: bool = F
             Column("dup", precision=2),
         ),
         [(run, rows(bins)) for run, bins in parts],
-        notes=("Outcomes in % of the objects; dup: duplicate detections per found object.",),
+        notes=(f"Outcomes in % of the objects; {OUTCOMES}; dup: duplicate detections per found object.",),
         always=paper,
     )
 

@@ -20,6 +20,10 @@ from analysis.stats.compare import Comparison, OutcomeTransitions, VsBaseline
 from analysis.stats.intervals import SIGNIFICANCE, Difference, Interval
 
 LVIS_RULES = "LVIS's rules: a category counts only in images where it was checked"
+OUTCOMES = (
+    "found: matched by a detection; mislocalised: nearly matched, with too little overlap; confused: covered by a "
+    "detection of another category; missed: none of these"
+)
 CROWDED = 0.5  # IoU from which OCHuman calls an object heavily occluded
 
 
@@ -254,7 +258,7 @@ def resampled_sentence(comparison: Comparison) -> str:
 
 
 def moves(transitions: OutcomeTransitions) -> list[tuple[int, int]]:
-    """Outcomes in the baseline and in the other that differ, where any object moved so."""
+    """The pairs of different outcomes, in the baseline and in the other run, that occur."""
     return [(b, a) for b, a in np.argwhere(transitions.count).tolist() if a != b]
 
 

@@ -45,7 +45,7 @@ def shaded(table: Table, names: Sequence[str], most: float, *, root: bool = Fals
 
 
 def limits(known: Interval | None) -> tuple[float, float] | None:
-    """The ends of an interval, none where nothing can be told."""
+    """The ends of an interval; None if there is none."""
     return None if known is None or math.isnan(known.low) else (known.low, known.high)
 
 

@@ -61,7 +61,7 @@ class Window:
 def window_around(boxes: Floats, size: tuple[int, int] | None) -> Window:
     """The window that shows boxes f64[B, 4] xywh with room about them, of width to height 4 to 3 where that fits.
 
-    ``size`` is width and height of the image, None where nobody knows them.
+    ``size`` is width and height of the image, None if they are not known.
 
     >>> window_around(np.array([[10.0, 10.0, 30.0, 30.0]]), (640, 480))
     Window(x=0, y=0, width=320, height=240)

@@ -1,4 +1,4 @@
-"""From files of ground truth and predictions to the page."""
+"""Build the page of the report from ground truth and predictions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ PICTURES = 300  # examples in the gallery, by default
 
 @dataclass(frozen=True)
 class Report:
-    """The file and what a person should hear about it."""
+    """The page, its pictures, and what could not be shown."""
 
     content: bytes
     files: Mapping[str, bytes]  # the pictures of the folder of assets, by their file names

@@ -1,4 +1,4 @@
-"""Everything that the page tells about runs, computed once; no HTML here."""
+"""All numbers and sentences of the page, computed once; no HTML here."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ CURVE_IOUS = (0.5, 0.75, 0.9)  # at which precision is drawn against recall, bes
 
 @dataclass(frozen=True, eq=False)
 class RunData(RunAnalysis):
-    """The analysis of one run, with every part, and what the page tells besides."""
+    """The analysis of one run with every part, and all else that the page shows about it."""
 
     classes: ClassErrors
     sizes: SizeErrors
@@ -53,7 +53,7 @@ class ReportData:
 
     @property
     def names(self) -> list[str]:
-        """Of the runs."""
+        """Names of the runs."""
         return [one.name for one in self.runs]
 
     @property

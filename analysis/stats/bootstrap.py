@@ -84,7 +84,7 @@ class WeightedAP:
     """Curves of one run in the ``coco`` convention, ready to be weighted by image; made by :func:`weighted_ap`.
 
     The detections are split into *blocks* by the curves in which they count, so that one running sum over all blocks
-    tells, for every curve, how many detections come before any of its true positives.
+    gives, for every curve, the number of detections before each of its true positives.
     """
 
     curves: int
@@ -286,7 +286,7 @@ MEAN_AP = "AP"  # COCO's, over ten IoUs
 
 @dataclass(frozen=True, eq=False)
 class Resampled:
-    """What the numbers of one run are, and what they come to in every resample; in points.
+    """The numbers of one run, and their values in every resample; in points.
 
     NaN: the category has no object (in that resample), so that it takes no part in the mean.
     """

@@ -1,4 +1,4 @@
-"""Runs against a baseline on the same images: what differs beyond noise, per class, and what became of each object."""
+"""Compare runs with a baseline on the same images: differences beyond noise, by class, and outcomes of objects."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -36,17 +36,24 @@ from analysis.stats.intervals import (
 # Below, intervals cover less than they say: docs/uncertainty.md.
 FEWEST_IMAGES = 200  # of differences
 FEWEST_FOR_ONE = 5000  # of the AP of one model, which itself comes out too high with few images
-FEWEST_OF_CATEGORY = 10  # images with an object of a category, below which its interval is not told
+FEWEST_OF_CATEGORY = 10  # images with an object of a category, below which it has no interval
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One model, or a design with one model per seed."""
+    """One model, or a design with one model per seed.
+
+    Attributes:
+        name: in tables and figures.
+        detections: one for each seed, all on the same ground truth.
+        seeds: of the trainings; the differences of two candidates are taken seed by seed.
+        analyses: of the same detections, with curves at COCO's IoUs, if they are matched already.
+    """
 
     name: str
-    detections: tuple[Detections, ...]  # one a seed
+    detections: tuple[Detections, ...]
     seeds: tuple[int, ...] = (0,)
-    analyses: tuple[RunAnalysis, ...] = ()  # of the same, where they are matched already: with curves at COCO's IoUs
+    analyses: tuple[RunAnalysis, ...] = ()
 
     @classmethod
     def of(cls, analysis: RunAnalysis) -> "Candidate":
@@ -149,7 +156,9 @@ def compare(
     designs: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Comparison:
-    """Measure every candidate on the same resamples of the images, and its differences to the baseline.
+    """Compare models or designs on the same images: every number and its difference to the baseline, with intervals.
+
+    The images are resampled (bootstrap); all candidates are measured on the same resamples.
 
     Args:
         ground_truth: of all candidates.
@@ -166,6 +175,16 @@ def compare(
     Raises:
         BadInput: names are not unique, the baseline is not one of them, there is no common seed, or there are too few
             resamples for any difference to be significant after the correction.
+
+    >>> from analysis import read_detections, read_ground_truth
+    >>> from analysis.coco.synthetic import write_example
+    >>> truth, predictions = write_example(getfixture("tmp_path"), images=200)
+    >>> gt = read_ground_truth(truth)
+    >>> comparison = compare(gt, [Candidate(name, (read_detections(path, gt),)) for name, path in predictions.items()])
+    >>> (confused,) = comparison.vs_baseline  # minus the baseline, the first one
+    >>> cls = confused.differences["cls"]  # in points of AP50
+    >>> cls.significant, 0 < cls.low < cls.value < cls.high
+    (True, True)
     """
     settings = settings or Settings.on(ground_truth)
     names = [candidate.name for candidate in candidates]
@@ -195,7 +214,7 @@ def compare(
     analysis = Analysis(ground_truth, settings, ious=COCO_IOUS if mean_ap else ())
     runs = [one.analyses or tuple(analysis.of(one.name, dt) for dt in one.detections) for one in candidates]
     flat = resample(ground_truth, [*chain(*runs)], resamples=resamples, seed=seed, mean_ap=mean_ap, progress=progress)
-    if images == 1:  # it is drawn again as itself, which tells nothing
+    if images == 1:  # every resample equals it
         for one in flat:
             one.drawn.fill(np.nan)
             one.category_drawn.fill(np.nan)

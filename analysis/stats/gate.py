@@ -22,14 +22,14 @@ METRIC = re.compile(r"AP(?P<percent>[1-9]\d?)?")
 
 
 class GateFailed(DetablateError):
-    """The new model is worse by more than is allowed."""
+    """The new model is significantly worse, by more than the allowed drop."""
 
     exit_code = 6
 
 
 @dataclass(frozen=True, eq=False)
 class Gate:
-    """What a gate has found.
+    """The result of a gate.
 
     Attributes:
         new: name of the new model.
@@ -47,12 +47,12 @@ class Gate:
 
     @property
     def base(self) -> str:
-        """Name of the model that the new one is held against."""
+        """Name of the model that the new one is compared with."""
         return self.comparison.baseline
 
     @property
     def passed(self) -> bool:
-        """Whether the drop may be as small as is allowed."""
+        """Whether the drop is not significantly larger than allowed."""
         return not self.difference.high < -self.max_drop
 
 
@@ -80,7 +80,7 @@ def gate(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Gate:
-    """Hold a model against another on the same images.
+    """Compare a model with another on the same images.
 
     Args:
         ground_truth: of both.
@@ -94,7 +94,7 @@ def gate(
         progress: called with the number of resamples that are done.
 
     Raises:
-        BadInput: the interval cannot be told, the metric is none, or the allowed drop is no number from 0.
+        BadInput: there is no interval, the metric is unknown, or the allowed drop is not a number of at least 0.
     """
     iou_of(metric)
     if not (0 <= max_drop < math.inf):

@@ -1,6 +1,6 @@
 """From resamples and seeds to intervals and p-values; ``docs/uncertainty.md`` says how, and how well they cover.
 
-The choice of images is a source of variance, told by resamples; the choice of seeds another, told by Student's t. A
+The choice of images is one source of variance, measured by resamples; the choice of seeds another, by Student's t. A
 single run has no interval over seeds. p-values of several tests are corrected after Holm.
 """
 
@@ -57,7 +57,7 @@ ROUNDING = 1e-9  # points; a difference below is none
 
 @dataclass(frozen=True)
 class Interval:
-    """A number in points and its 95 % interval; NaN for what cannot be told (a single image, nothing drawn).
+    """A number in points and its 95 % interval; NaN if there is none (a single image, no resamples).
 
     With one seed the limits come from resamples of the images: percentiles for a difference, the basic
     (reverse-percentile) interval for a run. With n >= 2 seeds they lie about the mean and hold both sources of
@@ -84,7 +84,7 @@ class Difference(Interval):
 
     @property
     def significant(self) -> bool:
-        """Whether a difference remains after the correction at the 5 % level; false where nothing can be told."""
+        """Whether a difference remains after the correction at the 5 % level; false if it was not tested."""
         return self.p_adjusted <= SIGNIFICANCE
 
 
@@ -102,7 +102,7 @@ def limits(drawn: NDArray[np.floating]) -> tuple[Floats, Floats]:
 
 
 def interval(value: float, drawn: Floats) -> Interval:
-    """Of one run, from its resamples f64[R].
+    """The interval of one run, from its resamples f64[R].
 
     It is the basic (reverse-percentile) interval, 2 value - percentile: images that are drawn twice raise AP (and with
     few images AP is too high already), so that the percentiles themselves would lie on the wrong side.
@@ -112,13 +112,13 @@ def interval(value: float, drawn: Floats) -> Interval:
 
 
 def percentile_interval(value: float, drawn: Floats) -> Interval:
-    """Of a rate, from its resamples f64[R]: unlike AP, a rate does not rise when images are drawn twice."""
+    """Interval of a rate, from its resamples f64[R]: unlike AP, a rate does not rise when images are drawn twice."""
     low, high = limits(drawn)
     return Interval(value, float(low), float(high), _deviation(drawn))
 
 
 def difference(value: float, drawn: Floats) -> Difference:
-    """Of one run minus another, from the differences f64[R] on the same resamples.
+    """The difference of one run to another, from the differences f64[R] on the same resamples.
 
     p is the level at which the percentile interval begins to hold 0: 1 minus the confidence of the widest interval of
     this construction that leaves 0 out. So p <= 0.05 exactly where the 95 % interval leaves out 0. Its resolution is
@@ -159,7 +159,7 @@ def _without_rounding(values: Floats | float) -> Floats:
 
 
 def over_seeds(values: Floats, drawn: Floats) -> Interval:
-    """Of the mean over n >= 2 seeds f64[n], with each seed's value on the same resamples f64[n, R].
+    """The interval of the mean over n >= 2 seeds f64[n], with each seed's value on the same resamples f64[n, R].
 
     The interval lies about the mean less what resampling raises it by (see :func:`interval`). Its half width has two
     parts, which add up as squares: Student's t with n - 1 degrees of freedom times the standard error between seeds,
@@ -171,7 +171,7 @@ def over_seeds(values: Floats, drawn: Floats) -> Interval:
 
 
 def difference_over_seeds(values: Floats, drawn: Floats) -> Difference:
-    """Likewise of differences seed by seed, about their mean itself; p is the level at which it begins to hold 0."""
+    """The mean difference, seed by seed, with its interval; p is the level at which the interval begins to hold 0."""
     value, images, seeds, half = _two_sources(values, drawn)
     value, low, high = map(float, _without_rounding(np.array([value, value - half, value + half])))
     p = math.nan if math.isnan(half) else _p_over_seeds(abs(value), images, seeds, len(values))
@@ -179,7 +179,7 @@ def difference_over_seeds(values: Floats, drawn: Floats) -> Difference:
 
 
 def paired_over_seeds(values: Floats) -> Difference:
-    """Of differences seed by seed f64[n >= 2], of the seeds alone: Student's t with n - 1 degrees of freedom.
+    """The mean of differences f64[n >= 2] seed by seed, tested over seeds alone: Student's t, n - 1 degrees of freedom.
 
     >>> round(paired_over_seeds(np.array([1.0, 2.0, 3.0])).p, 4)  # t = 3.46
     0.0742
@@ -217,7 +217,7 @@ def _deviation(drawn: Floats) -> float:
 def holm(differences: Sequence[Difference]) -> list[Difference]:
     """The same differences with p-values corrected over all of them as one family (Holm, 1979).
 
-    Where p cannot be told, the difference takes no part.
+    A difference without a p-value takes no part.
 
     >>> corrected = holm([Difference(1, 0, 2, 1, p=p) for p in (0.01, 0.04, 0.03)])
     >>> [round(one.p_adjusted, 3) for one in corrected]

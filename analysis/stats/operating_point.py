@@ -1,4 +1,4 @@
-"""How good a detector is at a score threshold that was chosen on images, on other images; and how sure that is.
+"""Rates of a detector at a score threshold, on images that it was not chosen on, with intervals.
 
 A threshold that is judged on the images it was chosen on looks better than it is. So it is cross-fitted: the images
 are split into five folds, a threshold is chosen on four and judged on the fifth, and the counts of the five are added.
@@ -121,7 +121,7 @@ def measure(
                 store[name][number] = value
 
     measure_resamples(one, images, resamples, seed, progress)
-    if images == 1:  # it is drawn again as itself, which tells nothing
+    if images == 1:  # every resample equals it
         for store in drawn:
             for values in store.values():
                 values.fill(np.nan)

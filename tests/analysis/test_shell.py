@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from ablate.cli.launch import launch
-from analysis.shell import shell_command
+from analysis.shell import install_command, shell_command
 from tests.command_line import run
 
 
@@ -58,6 +58,23 @@ def test_uv_runs_what_it_has_run_before(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert shell_command("doctor") == "uvx --from '/my wheels/detablate.whl' detablate doctor"
     monkeypatch.setattr(origin, "read_text", lambda _: None)
     assert shell_command("doctor") == "uvx detablate doctor"
+
+
+def test_extras_are_installed_from_where_the_program_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    clone = Path(__file__).parents[2]
+    monkeypatch.chdir(clone)
+    assert install_command("train") == "pip install -e '.[train]'"
+    monkeypatch.chdir(tmp_path)
+    assert install_command("train") == f"pip install -e {shlex.quote(f'{clone}[train]')}"
+    monkeypatch.setattr("analysis.shell.__file__", str(tmp_path / "site-packages" / "analysis" / "shell.py"))
+    assert install_command("verify") == "pip install 'detablate[verify]'"
+    assert install_command() == "pip install detablate"
+    monkeypatch.setenv("UV", "/somewhere/uv")
+    assert install_command("train").endswith("uv sync --extra train")
+    monkeypatch.setattr(sys, "prefix", "/cache/uv/archive-v0/Ab1")
+    origin = SimpleNamespace(read_text=lambda _: '{"url": "file:///wheels/detablate.whl"}')
+    monkeypatch.setattr("importlib.metadata.distribution", lambda _: origin)
+    assert install_command("train").endswith("--from '/wheels/detablate.whl[train]' detablate")
 
 
 def test_a_worker_or_a_notebook_names_the_file_of_the_clone(monkeypatch: pytest.MonkeyPatch) -> None:

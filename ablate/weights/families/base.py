@@ -1,4 +1,4 @@
-"""What a family of checkpoints is: how it is known, where its tensors go, what it leaves behind, its pixels."""
+"""A family of checkpoints: how it is recognised, how its tensors are mapped or ignored, its pixel statistics."""
 
 import re
 from collections.abc import Callable
@@ -43,9 +43,9 @@ class Family:
     Attributes:
         name: as people call it.
         initialisation: as published tables call it; empty where the file does not tell.
-        recognises: tells it by the content of a checkpoint.
+        recognises: whether the content of a checkpoint is of this family.
         rules: the first that matches a whole source name counts; a name without one is an error.
-        pixels: of its images; the second, where there is one, cannot be told from the first by the file.
+        pixels: of its images; the file does not show which of two applies.
         classifier: a pattern of names that only a model trained on labels has; none where all are.
     """
 

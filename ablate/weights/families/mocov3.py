@@ -1,6 +1,6 @@
 """MoCo v3 (arXiv 2104.02057): the base encoder among its training state, or a linear probe on it.
 
-Its fixed embedding has the halves of MAE's channels swapped, by which a probe is told from MAE.
+Its fixed embedding has the halves of MAE's channels swapped, by which a probe is distinguished from MAE.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""timm's plain ViTs, flat files without a word on where they come from; those of MAE and BEiT are told as such before.
+"""timm's plain ViTs, flat files that do not name their origin; those of MAE and BEiT are recognised before.
 
 Its DeiT and self-supervised models saw ImageNet's pixel statistics, its AugReg models a mean and deviation of one half.
 The file does not tell which, so the config decides between the two.

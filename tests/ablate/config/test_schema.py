@@ -123,6 +123,8 @@ def test_yaml_is_read_as_1_2(text: str, value: object) -> None:
     ("change", "sentence"),
     [
         ("model.backbone.widht=4", "widht: unknown key; did you mean width? valid here: type, width, depth"),
+        ("lr=8e-5", "lr: unknown key; did you mean train.lr? valid here: engine"),
+        ("nms_threshold=0.6", "did you mean model.detector.proposals.nms_threshold or evaluate.nms_threshold?"),
         ("model.backbone.type=swin", "type: must be one of vit, resnet, plugin, not swin"),
         ("train.lr=abc", "train.lr: must be a number above 0, not 'abc'"),
         ("train.lr=.inf", "train.lr: must be a finite number"),

@@ -1,6 +1,7 @@
 """`data init`: folders as tools lay them out become a data YAML that is checked, and nothing is guessed."""
 
 import json
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -101,7 +102,7 @@ def test_an_export_becomes_a_checked_yaml(
     shown = capsys.readouterr().out
     assert "train: " in shown
     assert "written: my cats.yaml" in shown
-    assert "--data 'my cats.yaml' --dry-run" in shown
+    assert "--data 'my cats.yaml' --name first --dry-run" in shown
     assert sorted(root.rglob("*")) == before
     data = data_from([str(tmp_path / "my cats.yaml")])
     assert isinstance(data.train, Coco)
@@ -112,6 +113,29 @@ def test_an_export_becomes_a_checked_yaml(
     assert ("left out: " in shown) == (make is roboflow)
     monkeypatch.chdir(root)  # relative paths count from the file
     assert data_from([str(tmp_path / "my cats.yaml")]) == data
+
+
+def test_without_masks_the_next_command_trains_boxes_alone_and_any_other_is_refused_before_it_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coco_root(tmp_path / "cats")
+    for path in (tmp_path / "cats" / "annotations").glob("instances_*.json"):
+        path.write_text(path.read_text().replace("[[2, 2, 11, 2, 11, 11]]", "[]"))
+    monkeypatch.chdir(tmp_path)
+    assert init(monkeypatch, "cats") == 0
+    shown = capsys.readouterr().out
+    assert "3 objects without masks, 0 crowds" in shown
+    words = shlex.split(shown.partition("next: ")[2])
+    words = words[words.index("ablate") :]
+    assert run(monkeypatch, *words) == 0
+    assert "train: cats/annotations/instances_train2017.json" in capsys.readouterr().out
+    place = words.index("--set")
+    assert words[place + 1] == "model.detector.masks=false"
+    assert run(monkeypatch, *words[:place], *words[place + 2 : -1]) == 4
+    refusal = capsys.readouterr().err
+    assert "3 of 3 objects have no segmentation" in refusal
+    assert "train boxes alone: --set model.detector.masks=false" in refusal
+    assert not (tmp_path / "configs").exists()
 
 
 @pytest.mark.parametrize("make", [label_studio, cvat_without_subsets])
@@ -166,7 +190,7 @@ def test_errors_in_the_data_are_shown_and_nothing_is_written(
     assert init(monkeypatch, "cats") == 4
     shown = capsys.readouterr()
     assert "error: missing image (1)" in shown.out
-    assert "1 errors in the data, so nothing is written" in shown.err
+    assert "1 error in the data, so nothing is written" in shown.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cats"]
 
 

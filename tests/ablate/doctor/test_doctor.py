@@ -12,6 +12,7 @@ from ablate.doctor import diagnosis
 from ablate.doctor.check import Check
 from ablate.doctor.detectron2 import AREA as DETECTRON2
 from ablate.engines.environment import SETTING
+from analysis.shell import install_command
 from tests.command_line import run
 
 ROOT = Path(__file__).parents[3]
@@ -86,6 +87,6 @@ def test_without_torch_it_says_so_at_once_and_leaves_with_5() -> None:
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 5, done.stderr
     assert "tensorboard is not installed; torch is not installed; torchvision is not installed" in done.stdout
-    assert "pip install --upgrade 'detablate[train]', or in a clone pip install -e '.[train]'" in done.stdout
+    assert install_command("train") in done.stdout
     assert "✓ analyze works" in done.stdout
     assert "imported: []" in done.stdout

@@ -10,6 +10,7 @@ from packaging.specifiers import SpecifierSet
 
 from ablate.doctor import requirements
 from ablate.doctor.requirements import check_packages, declared, is_met
+from analysis.shell import install_command
 
 ROOT = Path(__file__).parents[3]
 
@@ -74,4 +75,4 @@ def test_what_is_missing_and_what_is_too_old_are_named_with_one_remedy(monkeypat
     assert (fine.state, fine.found) == ("ok", "pillow 12.0")
     assert wrong.state == "broken"
     assert wrong.found == "torch 2.3.0 is not >=2.11; torchvision is not installed"
-    assert wrong.remedy == "pip install --upgrade 'detablate[train]', or in a clone pip install -e '.[train]'"
+    assert wrong.remedy == install_command("train")

@@ -80,6 +80,8 @@ def test_what_cannot_be_measured_is_refused_before_training(crowd: int, tmp_path
     validation = changed(tmp_path / "validation", {"segmentation": [], "iscrowd": crowd})
     config = tiny_config(write_data(tmp_path / "train"))
     config = msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, validation=validation))
-    with pytest.raises(BadInput, match=r"1 of 9 annotations have no segmentation .* set model\.detector\.masks=false"):
+    with pytest.raises(
+        BadInput, match=r"1 of 9 annotations have no segmentation .*: --set model\.detector\.masks=false"
+    ):
         execute(config, Workspace(tmp_path), RuntimeOptions(device="cpu"))
     assert not list((tmp_path / "results" / "runs").glob("*/checkpoints/*"))

@@ -208,6 +208,8 @@ def test_logs_of_one_run(
         assert capsys.readouterr().out == "said\n"
     assert run(monkeypatch, "ablate", "logs", "--root", tmp_path, "--run", "window:1") == 4
     assert "has no such run; there are window; hybrid" in capsys.readouterr().err
+    assert run(monkeypatch, "ablate", "logs", "--root", tmp_path, "--run", "hybrid") == 0
+    assert capsys.readouterr().out.startswith("no log yet: ")
 
 
 def test_plain_lines_tell_changes_and_from_time_to_time_progress(caplog: pytest.LogCaptureFixture) -> None:

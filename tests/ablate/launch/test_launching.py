@@ -82,7 +82,7 @@ def test_a_stop_shows_no_table_and_ends_with_130(
     monkeypatch.setattr(local.Cancelled, "__call__", lambda self: next(answers, False))
     assert run(monkeypatch, "ablate", "launch", "--root", tmp_path, "--device", "cpu") == 130
     assert shown == []
-    assert "error: stopped; run the same command to continue (" in capsys.readouterr().err
+    assert "\nstopped; run the same command to continue (" in capsys.readouterr().err
 
 
 def test_a_study_of_which_nothing_can_run_says_what_is_missing(
@@ -134,7 +134,7 @@ def test_hours_and_memory_are_said_and_the_answer_counts(
         "a, seed 0: 100 iterations of 72.00 s, 2 h 00 min on this CPU, 1.50 GiB",
         "a, seed 1: 100 iterations of 72.00 s, 2 h 00 min on this CPU, 1.50 GiB",
         "b, seed 0: 50 iterations of 72.00 s, 1 h 00 min on this CPU, 1.50 GiB",
-        "in total about 5 h 00 min of training for 3 runs; predicting comes on top",
+        "in total about 5 h 00 min of training for 3 runs, and the time for predictions",
     ]
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False)
     with pytest.raises(BadInput, match=r"3 unfinished runs .*--yes"):

@@ -317,7 +317,7 @@ def test_no_cell_is_broken_in_a_narrow_terminal(study: Study, root: Path) -> Non
     lines = capture.get().splitlines()
     assert max(map(len, lines)) <= 80
     assert not [line for line in lines if line.strip().startswith("±") or line.rstrip().endswith("±")]
-    (at,) = (place for place, line in enumerate(lines) if line.startswith("Where the rest of the box AP50 went"))
+    (at,) = (place for place, line in enumerate(lines) if line.startswith("Box AP50 lost to each type of error"))
     heads = [line.split() for line in lines[at:] if line.startswith("variant")][:2]
     assert heads == [["variant", "cls", "loc", "both", "dup"], ["variant", "bg", "miss", "FP", "FN"]]
 

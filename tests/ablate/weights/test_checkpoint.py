@@ -55,7 +55,7 @@ def test_what_is_no_checkpoint(content: bytes, sentence: str, tmp_path: Path) ->
 
 
 def test_missing_files_and_folders(tmp_path: Path) -> None:
-    assert "cannot be read (No such file" in refusal(tmp_path / "none.pth")
+    assert "no such file of weights; check the path" in refusal(tmp_path / "none.pth")
     assert "is a folder" in refusal(tmp_path)
 
 

@@ -20,6 +20,7 @@ def block(mark: str) -> str:
 
 def test_the_terminal_capture_is_what_the_command_prints(monkeypatch, capsys):
     command, _, capture = block("capture").partition("\n...\n")
+    monkeypatch.setenv("COLUMNS", "120")
     assert command == "$ detablate analyze errors yolov8n.json --gt gt_bbox_206.json --by all"
     predictions = shared_data("coco_val2017_206", "dt_bbox_yolov8n.json.gz")
     truth = shared_data("coco_val2017_206", "gt_bbox_206.json")

@@ -244,6 +244,8 @@ class TestDetections:
             category["id"] = identity
         sentence = refused_results(tmp_path, [found(c, BOX, 0.5) for c in (0, 1, 2)], gt)
         assert "run from 0 to 2, like class indices, but those of the ground truth run from 1 to 9" in sentence
+        sentence = refused_results(tmp_path, [found(c, BOX, 0.5) for c in (0, 4, 8)], gt)
+        assert "is one less than a category id of the ground truth: add 1 to each" in sentence
 
     def test_unknown_ones_are_left_out_on_request(self, tmp_path: Path) -> None:
         gt = read_ground_truth(write(tmp_path / "gt.json", truth()))
