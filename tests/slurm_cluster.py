@@ -154,6 +154,19 @@ class SlurmCluster:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        for pid in self.left_over():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def left_over(self) -> list[int]:
+        """What a slurmd that was killed has started and nobody ends: known by the configuration in its environment."""
+        own = f"SLURM_CONF={self.environment['SLURM_CONF']}".encode()
+        found = []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with suppress(OSError):
+                if own in path.read_bytes().split(b"\0"):
+                    found.append(int(path.parent.name))
+        return found
 
 
 def _end_with_tests() -> None:
