@@ -113,7 +113,7 @@ class _Sides:
 
 
 def _core_pairs(sides: _Sides, masks: bool) -> list[list[Any]]:
-    """By the compiled core, some images at a time on each processor."""
+    """By the compiled core; masks, which take long, some images at a time on each processor."""
     starts = sides.detection_start, sides.truth_start
     arguments: list[Any] = [sides.detections.box[sides.order], sides.ground_truth.box[sides.by_image]]
     whole: list[Any] = []
@@ -134,7 +134,7 @@ def _core_pairs(sides: _Sides, masks: bool) -> list[list[Any]]:
             column += place.start
         return columns
 
-    images, jobs = len(sides.truth_start) - 1, threads(len(sides.order) * (MASK_COST if masks else 1))
+    images, jobs = len(sides.truth_start) - 1, threads(len(sides.order) * MASK_COST) if masks else 1
     edges = np.linspace(0, images, (1 if jobs == 1 else PARTS * jobs) + 1).astype(np.int64).tolist()
     return side_by_side(pair, list(pairwise(edges)), jobs)
 

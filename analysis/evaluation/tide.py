@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from analysis.arrays import Bools, Floats, Ints, order_by_index, order_descending
 from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.average_precision import rank
-from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, ErrorType
+from analysis.evaluation.error_types import ERROR_TYPES, ERRORS
 from analysis.evaluation.matched_run import (
     BG,
     BOTH,
@@ -26,7 +26,6 @@ from analysis.evaluation.matched_run import (
     OVER_CAP,
     TRUE_POSITIVE,
     UNCHECKED,
-    CurveAP,
     Labels,
     MatchedRun,
 )
@@ -42,7 +41,6 @@ from analysis.evaluation.matching import (
     pair_detections,
 )
 from analysis.evaluation.settings import Settings
-from analysis.parallel import side_by_side, threads
 from analysis.presentation import Presentable
 
 
@@ -303,11 +301,7 @@ def break_down(
 def break_down_matched(matched_run: MatchedRun, detections: Detections) -> Breakdown:
     """The AP of the run as it is, and what each type of error costs."""
     base = matched_run.average_precision(matched_run.base)
-
-    def measure(one: ErrorType) -> CurveAP:
-        return matched_run.average_precision(one.fix(matched_run))
-
-    fixed = dict(zip(ERROR_TYPES, side_by_side(measure, ERROR_TYPES.values(), threads(len(detections))), strict=True))
+    fixed = {name: matched_run.average_precision(one.fix(matched_run)) for name, one in ERROR_TYPES.items()}
     labels, positives = matched_run.labels, matched_run.positives
     seen = np.bincount(detections.category[labels.error != LOW_SCORE], minlength=len(positives))
     return Breakdown(
