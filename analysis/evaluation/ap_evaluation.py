@@ -9,19 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.arrays import Floats, Ints, place_in_group
+from analysis.arrays import Floats, Ints, group_starts, inverse, place_in_group
 from analysis.coco import Detections, GroundTruth
 from analysis.coco.federated import FREQUENCIES
 from analysis.evaluation.average_precision import (
     COCO_IOUS,
     COCO_RECALLS,
-    precision_and_hits,
+    interpolate_hits,
     rank,
     recall_steps,
 )
 from analysis.evaluation.matching import (
     AREA_RANGES,
     PairedDetections,
+    Pairs,
     candidates,
     ignored_by_size,
     match_coco,
@@ -159,6 +160,14 @@ def evaluate(
     true_category, category = np.split(category, [len(ground_truth)])
     ranking = rank(paired.by_score, category, classes)
     place = place_in_group(group)[ranking.rows]  # positions are by descending score within an image
+    # Few detections overlap an object of their category. The others count or not, whatever the IoU.
+    near, detection = np.unique(found.detection, return_inverse=True)
+    found = Pairs(detection, found.truth, found.iou)
+    rank_of_near = inverse(ranking.rows, len(category))[near]
+    by_rank = np.argsort(rank_of_near)
+    rank_of_near = rank_of_near[by_rank]
+    near_category, near_place = ranking.category[rank_of_near], place[rank_of_near]
+    near_start = group_starts(near_category, classes)
 
     shape = (len(sizes), len(ious), classes)
     precision_caps = caps if every_cap else caps[-1:]
@@ -169,26 +178,40 @@ def evaluate(
     of_size = []
     for a, limits in enumerate(sizes.values()):
         ignored, out_of_range = ignored_by_size(ground_truth, area, iou_type, limits)
+        excused = out_of_range | paired.excused
+        counts = ~excused[ranking.rows]
+        before = []  # under each cap, how many of a category count before each detection that may match
+        for cap in precision_caps:
+            total = np.concatenate([[0], np.cumsum(counts & (place < cap))])
+            before.append(total[rank_of_near] - total[ranking.start[near_category]])
+        if not a:
+            counted += np.bincount(ranking.category[counts], minlength=classes)
         objects[a] = np.bincount(true_category[~ignored], minlength=classes)
-        of_size.append((ignored, out_of_range | paired.excused, recall_steps(objects[a], COCO_RECALLS)))
+        steps = recall_steps(objects[a], COCO_RECALLS)
+        of_size.append((ignored, excused[near], counts[rank_of_near], before, steps))
 
     def measure(one: tuple[int, int]) -> None:
         """The curves of one size at one IoU."""
         (a, t), known = one, objects[one[0]] > 0
-        ignored, excused, steps = of_size[a]
+        ignored, excused, unmatched_counts, before, steps = of_size[a]
         taken, left_out = match_coco(found, float(ious[t]), ignored, ground_truth.crowd, excused)
-        is_tp, counts = taken >= 0, ~left_out
+        is_tp, counts = taken[by_rank] >= 0, ~left_out[by_rank]
+        change = counts.astype(np.int64) - unmatched_counts  # by matching
         if one == (0, 0):
-            counted[:] = np.bincount(category[counts], minlength=classes)
+            counted[:] += np.bincount(near_category, change, minlength=classes).astype(np.int64)
         for c, cap in enumerate(precision_caps):
-            under = [one for one in caps if one <= cap]
-            curve, hits = precision_and_hits(ranking, is_tp, counts, place, under, steps)
+            inside = near_place < cap
+            hit = np.flatnonzero(is_tp & inside)
+            total = np.concatenate([[0], np.cumsum(change * inside)])
+            seen = before[c][hit] + (total[hit] - total[near_start[near_category[hit]]]) + 1
+            curve = interpolate_hits(np.searchsorted(hit, near_start), seen, steps)
             precision[a, c, t, known] = curve[known]
-        whole = hits if not a or every_cap else hits[-1:]
+        under = [np.bincount(near_category[is_tp & (near_place < cap)], minlength=classes) for cap in caps]
+        whole = np.array(under if not a or every_cap else under[-1:])
         recall[a, -len(whole) :, t, known] = (whole[:, known] / objects[a, known]).T
 
     every = [(a, t) for a in range(len(sizes)) for t in range(len(ious))]
-    side_by_side(measure, every, threads(len(place)))
+    side_by_side(measure, every, threads(len(near)))
     frequency = np.full(classes, -1)
     if federated and not micro:
         frequency = federated.frequency[occurring]

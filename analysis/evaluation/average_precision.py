@@ -1,6 +1,5 @@
 """Precision-recall and 101-point average precision from flags."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,60 +51,49 @@ def precision_at_recalls(
     Args:
         ranking: the order of the detections.
         is_tp: bool[n] true positives, by position.
-        counts: bool[n] detections that count, likewise.
+        counts: bool[n] detections that count, by position.
         steps: i64[K, R] from :func:`recall_steps`.
         epsilon: added to the denominator.
     """
-    anywhere = np.zeros(len(ranking.rows), dtype=np.int64)
-    return precision_and_hits(ranking, is_tp, counts, anywhere, [1], steps, epsilon)[0]
-
-
-def precision_and_hits(
-    ranking: Ranking,
-    is_tp: Bools,
-    counts: Bools,
-    place: Ints,
-    caps: Sequence[int],
-    steps: Ints,
-    epsilon: float = EPSILON,
-) -> tuple[Floats, Ints]:
-    """The same under the last of several caps, and the true positives i64[M, K] of each category under each.
-
-    Only true positives matter: right after one, precision only falls until the next, so the envelope (the best
-    precision at this recall or a higher one) is decided by them.
-
-    Args:
-        ranking: the order of the detections.
-        is_tp: bool[n] true positives, by position.
-        counts: bool[n] detections that count, likewise.
-        place: i64[N] in the order of the ranking: how many detections of the group that is capped come before.
-        caps: M, ascending.
-        steps: i64[K, R] from :func:`recall_steps`.
-        epsilon: added to the denominator.
-    """
-    categories = len(ranking.start) - 1
     if native.core is not None:
-        columns = map(np.ascontiguousarray, (ranking.start, ranking.rows, is_tp, counts, place, np.array(caps), steps))
-        values, hits = native.core.interpolate(categories, *columns, epsilon)
-        under = np.frombuffer(hits, dtype=np.int64).reshape(len(caps), categories)
-        return np.frombuffer(values, dtype=np.float64).reshape(steps.shape), under
-    counting = counts[ranking.rows] & (place < caps[-1])
+        columns = map(np.ascontiguousarray, (ranking.start, ranking.rows, is_tp, counts, steps))
+        found = native.core.interpolate(len(ranking.start) - 1, *columns, epsilon)
+        return np.frombuffer(found, dtype=np.float64).reshape(steps.shape)
+    counting = counts[ranking.rows]
     hit = np.flatnonzero(is_tp[ranking.rows] & counting)
     seen = np.cumsum(counting)
     before = np.concatenate([[0], seen])[ranking.start[:-1]]
-    first = np.searchsorted(hit, ranking.start)  # where each category's true positives begin
-    category = ranking.category[hit]
-    number = np.arange(1, len(hit) + 1) - first[category]  # 1, 2, ... within the category
-    precision = number / ((seen[hit] - before[category] - number).astype(np.float64) + number + epsilon)
+    return interpolate_hits(
+        np.searchsorted(hit, ranking.start), seen[hit] - before[ranking.category[hit]], steps, epsilon
+    )
+
+
+def interpolate_hits(first: Ints, seen: Ints, steps: Ints, epsilon: float = EPSILON) -> Floats:
+    """The same from the true positives alone.
+
+    Right after one, precision only falls until the next, so the envelope (the best precision at this recall or a higher
+    one) is decided by them.
+
+    Args:
+        first: i64[K + 1] where the true positives of each category begin.
+        seen: i64[H] of each, the detections of its category that count up to and with it.
+        steps: i64[K, R] from :func:`recall_steps`.
+        epsilon: added to the denominator.
+    """
+    if native.core is not None:
+        columns = map(np.ascontiguousarray, (first, seen, steps))
+        values = native.core.interpolate_hits(len(first) - 1, *columns, epsilon)
+        return np.frombuffer(values, dtype=np.float64).reshape(steps.shape)
     hits = np.diff(first)
+    number = np.arange(1, len(seen) + 1) - np.repeat(first[:-1], hits)  # 1, 2, ... within the category
+    precision = number / ((seen - number).astype(np.float64) + number + epsilon)
     found = np.flatnonzero(hits)  # the categories that have any; all others stay at 0
     for low, high in zip(first[found].tolist(), first[found + 1].tolist(), strict=True):
         precision[low:high] = best_from_here(precision[low:high])
     reached = steps[found] <= hits[found, None]
     interpolated = np.zeros(steps.shape)
     interpolated[found] = np.where(reached, precision[np.where(reached, first[found, None] + steps[found] - 1, 0)], 0.0)
-    each = [np.bincount(category[place[hit] < cap], minlength=categories) for cap in caps]
-    return interpolated, np.array(each, dtype=np.int64)
+    return interpolated
 
 
 def best_from_here(values: Floats) -> Floats:

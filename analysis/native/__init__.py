@@ -11,7 +11,8 @@ that uses it has a counterpart in NumPy, msgspec or pycocotools beside the call;
 ``pair_boxes``        the boxes of each image that overlap (`analysis.evaluation.matching`); ``pair_masks`` likewise
 ``best_objects``      the object that each detection overlaps most; ``match_pairs`` and ``match_coco`` match greedily
                       (`analysis.evaluation.matching`)
-``interpolate``       precision at recalls, from flags (`analysis.evaluation.average_precision`)
+``interpolate``       precision at recalls, from flags, and ``interpolate_hits``, from places
+                      (`analysis.evaluation.average_precision`)
 ``hit_aps``           AP from the ranks of true positives, and ``hit_aps_without``, ``_with_one``, ``_moved``: after a
                       change (`analysis.evaluation.hit_ranks`)
 ``weigh_peaks``       AP where images count several times, with ``running_weights`` (`analysis.stats.bootstrap`);

@@ -68,6 +68,7 @@ PyObject *best_objects(PyObject *, PyObject *);
 PyObject *match_pairs(PyObject *, PyObject *);
 PyObject *match_coco(PyObject *, PyObject *);
 PyObject *interpolate(PyObject *, PyObject *);
+PyObject *interpolate_hits(PyObject *, PyObject *);
 PyObject *hit_aps(PyObject *, PyObject *);
 PyObject *hit_aps_without(PyObject *, PyObject *);
 PyObject *hit_aps_with_one(PyObject *, PyObject *);

@@ -154,72 +154,110 @@ done:
     return result;
 }
 
-/* interpolate(categories, start i64[K + 1], rows i64[N], is_tp bool[n], counts bool[n], place i64[N], caps i64[M],
-   steps i64[K, R], epsilon): precision_at_recalls of average_precision.py, of the rows whose place is below the last
-   cap, f64[K, R]; and i64[M, K] the true positives whose place is below each cap. */
+/* The best precision at each recall or a higher one, from the precision at each true positive of a category. */
+static void read_at_recalls(double *precision, int64_t right, const int64_t *steps, Py_ssize_t recalls, double *value) {
+    for (int64_t last = right - 1; last > 0; last--)
+        if (precision[last] > precision[last - 1]) precision[last - 1] = precision[last];
+    for (Py_ssize_t recall = 0; recall < recalls; recall++)
+        value[recall] = steps[recall] <= right ? precision[steps[recall] - 1] : 0.0;
+}
+
+/* steps i64[K, R], each above 0; NULL, with an error, otherwise. */
+static const int64_t *open_steps(PyObject *array, Column *column, Py_ssize_t categories, Py_ssize_t *recalls) {
+    const int64_t *steps = open_column(array, column, -1, 8 * (categories ? categories : 1));
+    if (!steps) return NULL;
+    *recalls = categories ? column->view.len / 8 / categories : 0;
+    int good = 1;
+    for (Py_ssize_t step = 0; step < categories * *recalls; step++) good &= steps[step] > 0;
+    if (good) return steps;
+    PyErr_SetString(PyExc_ValueError, "a step below 1");
+    return NULL;
+}
+
+/* interpolate(categories, start i64[K + 1], rows i64[N], is_tp bool[n], counts bool[n], steps i64[K, R], epsilon) ->
+   f64[K, R]: precision_at_recalls of average_precision.py. */
 PyObject *interpolate(PyObject *self, PyObject *arguments) {
     (void)self;
-    Py_ssize_t categories;
+    Py_ssize_t categories, recalls;
     double epsilon, *precision = NULL;
-    PyObject *given[7], *found = NULL, *hits = NULL, *result = NULL;
-    if (!PyArg_ParseTuple(arguments, "nOOOOOOOd", &categories, &given[0], &given[1], &given[2], &given[3], &given[4],
-                          &given[5], &given[6], &epsilon))
+    PyObject *given[5], *result = NULL;
+    if (!PyArg_ParseTuple(arguments, "nOOOOOd", &categories, &given[0], &given[1], &given[2], &given[3], &given[4],
+                          &epsilon))
         return NULL;
-    Column column[7] = {0};
+    Column column[5] = {0};
     const int64_t *rows = open_column(given[1], &column[1], -1, 8);
     Py_ssize_t count = rows ? column[1].view.len / 8 : 0;
     const int64_t *start = rows ? open_starts(given[0], &column[0], categories, count) : NULL;
     const uint8_t *is_tp = start ? open_column(given[2], &column[2], -1, 1) : NULL;
     Py_ssize_t positions = is_tp ? column[2].view.len : 0;
     const uint8_t *counts = is_tp ? open_column(given[3], &column[3], positions, 1) : NULL;
-    const int64_t *place = counts ? open_column(given[4], &column[4], count, 8) : NULL;
-    const int64_t *caps = place ? open_column(given[5], &column[5], -1, 8) : NULL;
-    Py_ssize_t many = caps ? column[5].view.len / 8 : 0;
-    const int64_t *steps = caps ? open_column(given[6], &column[6], -1, 8 * (categories ? categories : 1)) : NULL;
+    const int64_t *steps = counts ? open_steps(given[4], &column[4], categories, &recalls) : NULL;
     if (!steps) goto done;
-    Py_ssize_t recalls = categories ? column[6].view.len / 8 / categories : 0;
-    int good = many > 0;
+    int good = 1;
     for (Py_ssize_t row = 0; row < count; row++) good &= (uint64_t)rows[row] < (uint64_t)positions;
-    for (Py_ssize_t step = 0; step < categories * recalls; step++) good &= steps[step] > 0;
     if (!good) {
-        PyErr_SetString(PyExc_ValueError, "a row that does not exist, a step below 1, or no cap");
+        PyErr_SetString(PyExc_ValueError, "a row that does not exist");
         goto done;
     }
-    found = PyByteArray_FromStringAndSize(NULL, 8 * categories * recalls);
-    hits = found ? PyByteArray_FromStringAndSize(NULL, 8 * categories * many) : NULL;
-    if (!hits) goto done;
-    precision = malloc(8 * (size_t)(count + 1));
-    if (!precision) {
+    if (!(precision = malloc(8 * (size_t)(count + 1)))) {
         PyErr_NoMemory();
         goto done;
     }
-    double *value = (double *)PyByteArray_AsString(found);
-    int64_t *hit = (int64_t *)PyByteArray_AsString(hits);
-    memset(hit, 0, 8 * (size_t)(categories * many));
+    if (!(result = PyByteArray_FromStringAndSize(NULL, 8 * categories * recalls))) goto done;
+    double *value = (double *)PyByteArray_AsString(result);
     Py_BEGIN_ALLOW_THREADS
     for (Py_ssize_t category = 0; category < categories; category++) {
         int64_t right = 0, wrong = 0;
         for (int64_t row = start[category]; row < start[category + 1]; row++) {
-            if (!counts[rows[row]] || place[row] >= caps[many - 1]) continue;
+            if (!counts[rows[row]]) continue;
             if (!is_tp[rows[row]]) {
                 wrong++;
                 continue;
             }
             right++;
             precision[right - 1] = (double)right / ((double)wrong + (double)right + epsilon);
-            for (Py_ssize_t cap = 0; cap < many; cap++) hit[cap * categories + category] += place[row] < caps[cap];
         }
-        for (int64_t last = right - 1; last > 0; last--) /* the best at this recall or a higher one */
-            if (precision[last] > precision[last - 1]) precision[last - 1] = precision[last];
-        for (Py_ssize_t step = category * recalls; step < (category + 1) * recalls; step++)
-            value[step] = steps[step] <= right ? precision[steps[step] - 1] : 0.0;
+        read_at_recalls(precision, right, steps + category * recalls, recalls, value + category * recalls);
     }
     Py_END_ALLOW_THREADS
-    result = Py_BuildValue("OO", found, hits);
 done:
-    for (int part = 0; part < 7; part++) close_column(&column[part]);
-    Py_XDECREF(found);
-    Py_XDECREF(hits);
+    for (int part = 0; part < 5; part++) close_column(&column[part]);
+    free(precision);
+    return result;
+}
+
+/* interpolate_hits(categories, first i64[K + 1], seen i64[H], steps i64[K, R], epsilon) -> f64[K, R]: interpolate_hits
+   of average_precision.py. */
+PyObject *interpolate_hits(PyObject *self, PyObject *arguments) {
+    (void)self;
+    Py_ssize_t categories, recalls;
+    double epsilon, *precision = NULL;
+    PyObject *given[3], *result = NULL;
+    if (!PyArg_ParseTuple(arguments, "nOOOd", &categories, &given[0], &given[1], &given[2], &epsilon)) return NULL;
+    Column column[3] = {0};
+    const int64_t *seen = open_column(given[1], &column[1], -1, 8);
+    Py_ssize_t count = seen ? column[1].view.len / 8 : 0;
+    const int64_t *first = seen ? open_starts(given[0], &column[0], categories, count) : NULL;
+    const int64_t *steps = first ? open_steps(given[2], &column[2], categories, &recalls) : NULL;
+    if (!steps) goto done;
+    if (!(precision = malloc(8 * (size_t)(count + 1)))) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    if (!(result = PyByteArray_FromStringAndSize(NULL, 8 * categories * recalls))) goto done;
+    double *value = (double *)PyByteArray_AsString(result);
+    Py_BEGIN_ALLOW_THREADS
+    for (Py_ssize_t category = 0; category < categories; category++) {
+        int64_t right = 0;
+        for (int64_t hit = first[category]; hit < first[category + 1]; hit++) {
+            right++;
+            precision[right - 1] = (double)right / ((double)(seen[hit] - right) + (double)right + epsilon);
+        }
+        read_at_recalls(precision, right, steps + category * recalls, recalls, value + category * recalls);
+    }
+    Py_END_ALLOW_THREADS
+done:
+    for (int part = 0; part < 3; part++) close_column(&column[part]);
     free(precision);
     return result;
 }

@@ -96,8 +96,9 @@ FUZZER = """
             lambda: _core.match_pairs(3, 3, *pairs, used, flags),
             lambda: _core.best_objects(3, 3, *pairs, iou, used),
             lambda: _core.match_coco(3, 3, np.sort(pairs[0]), pairs[1], iou, 0.5, flags, flags, flags),
-            lambda: _core.interpolate(2, np.array([0, 1, 3]), rng.choice([place, pairs[0]]), flags, ~flags, place,
-                                      np.array([2, 3]), steps, 1e-16),
+            lambda: _core.interpolate(2, np.array([0, 1, 3]), rng.choice([place, pairs[0]]), flags, ~flags, steps,
+                                      1e-16),
+            lambda: _core.interpolate_hits(2, np.array([0, count // 2, count]), pairs[0], steps, 1e-16),
         ):
             with suppress(ValueError):
                 call()
