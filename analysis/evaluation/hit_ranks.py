@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis import native
 from analysis.arrays import Bools, Floats, Ints, group_starts
-from analysis.evaluation.average_precision import best_from_here
+from analysis.evaluation.average_precision import best_from_here, interpolate_hits
 
 BLOCK = 1 << 20  # ranks at a time
 
@@ -42,9 +42,8 @@ class HitRanks:
 
     def ap(self) -> Floats:
         """f64[C] the AP (0..1) of each category."""
-        if native.core is not None:
-            return np.frombuffer(native.core.hit_aps(*self._columns, self.epsilon))
-        return np.array([self._average(*self._of(i)) for i in range(len(self.steps))])
+        found: Floats = _sum(interpolate_hits(self.start, self.hits, self.steps, self.epsilon)) / self.steps.shape[1]
+        return found
 
     def ap_without(self) -> Floats:
         """f64[H + C] AP without one wrong detection: for each category, one that has 0, 1, ... H true positives before.

@@ -59,6 +59,8 @@ int add_pair(Found *found, int64_t detection, int64_t object, double iou); /* 0:
 PyObject *pairs_found(const Found *found);                                 /* detections i64, objects i64, IoUs f64 */
 void free_pairs(Found *found);
 
+void best_from_here(double *value, int64_t count); /* matching.c: each becomes the highest of itself and all later ones */
+
 PyObject *take_powers(PyObject *, PyObject *);
 PyObject *parse_number(PyObject *, PyObject *);
 PyObject *read_records(PyObject *, PyObject *);
@@ -69,7 +71,6 @@ PyObject *match_pairs(PyObject *, PyObject *);
 PyObject *match_coco(PyObject *, PyObject *);
 PyObject *interpolate(PyObject *, PyObject *);
 PyObject *interpolate_hits(PyObject *, PyObject *);
-PyObject *hit_aps(PyObject *, PyObject *);
 PyObject *hit_aps_without(PyObject *, PyObject *);
 PyObject *hit_aps_with_one(PyObject *, PyObject *);
 PyObject *hit_aps_moved(PyObject *, PyObject *);

@@ -47,40 +47,6 @@ static double average(const double *best, int64_t count, const int64_t *steps, P
     return total / (double)recalls;
 }
 
-static void best_from_here(double *value, int64_t count) {
-    for (int64_t place = count - 1; place > 0; place--)
-        if (value[place] > value[place - 1]) value[place - 1] = value[place];
-}
-
-/* hit_aps(hits, start, steps, epsilon) -> f64[C]. */
-PyObject *hit_aps(PyObject *self, PyObject *arguments) {
-    (void)self;
-    PyObject *given[3], *result = NULL;
-    double epsilon, *best = NULL;
-    if (!PyArg_ParseTuple(arguments, "OOOd", &given[0], &given[1], &given[2], &epsilon)) return NULL;
-    Curves of = {0};
-    if (!open_curves(given[0], given[1], given[2], &of)) goto done;
-    if (!(best = malloc(8 * (size_t)(of.longest + 1)))) {
-        PyErr_NoMemory();
-        goto done;
-    }
-    if (!(result = PyByteArray_FromStringAndSize(NULL, 8 * of.curves))) goto done;
-    double *ap = (double *)PyByteArray_AsString(result);
-    Py_BEGIN_ALLOW_THREADS
-    for (Py_ssize_t curve = 0; curve < of.curves; curve++) {
-        const int64_t *hits = of.hits + of.start[curve];
-        int64_t count = of.start[curve + 1] - of.start[curve];
-        for (int64_t hit = 0; hit < count; hit++) best[hit] = (double)(hit + 1) / ((double)hits[hit] + epsilon);
-        best_from_here(best, count);
-        ap[curve] = average(best, count, of.steps + curve * of.recalls, of.recalls);
-    }
-    Py_END_ALLOW_THREADS
-done:
-    close_curves(&of);
-    free(best);
-    return result;
-}
-
 /* hit_aps_without(hits, start, steps) -> f64[H + C]: for each curve, its AP without a wrong detection that has 0, 1, ...
    true positives before it. */
 PyObject *hit_aps_without(PyObject *self, PyObject *arguments) {

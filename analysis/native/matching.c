@@ -154,10 +154,14 @@ done:
     return result;
 }
 
+void best_from_here(double *value, int64_t count) {
+    for (int64_t place = count - 1; place > 0; place--)
+        if (value[place] > value[place - 1]) value[place - 1] = value[place];
+}
+
 /* The best precision at each recall or a higher one, from the precision at each true positive of a category. */
 static void read_at_recalls(double *precision, int64_t right, const int64_t *steps, Py_ssize_t recalls, double *value) {
-    for (int64_t last = right - 1; last > 0; last--)
-        if (precision[last] > precision[last - 1]) precision[last - 1] = precision[last];
+    best_from_here(precision, right);
     for (Py_ssize_t recall = 0; recall < recalls; recall++)
         value[recall] = steps[recall] <= right ? precision[steps[recall] - 1] : 0.0;
 }

@@ -12,7 +12,6 @@ static PyMethodDef functions[] = {
     {"match_coco", match_coco, METH_VARARGS, NULL},
     {"interpolate", interpolate, METH_VARARGS, NULL},
     {"interpolate_hits", interpolate_hits, METH_VARARGS, NULL},
-    {"hit_aps", hit_aps, METH_VARARGS, NULL},
     {"hit_aps_without", hit_aps_without, METH_VARARGS, NULL},
     {"hit_aps_with_one", hit_aps_with_one, METH_VARARGS, NULL},
     {"hit_aps_moved", hit_aps_moved, METH_VARARGS, NULL},

@@ -29,11 +29,23 @@ _NEXT_RECALLS: Floats = np.append(COCO_RECALLS[1:], np.inf)
 
 
 @dataclass(frozen=True, eq=False)
-class _Objects:
-    """The objects that count in some curves, category by category."""
+class Grouped:
+    """Rows in groups: how many each holds when images count several times, or not at all."""
 
-    image: Ints  # [m]
-    start: Ints  # [K + 1] where each category begins
+    image: NDArray[np.int32]  # of the rows, group by group
+    start: Ints  # [G + 1] where each group begins
+
+    @classmethod
+    def of(cls, group: Ints, image: Ints, groups: int) -> "Grouped":
+        """Rows of groups i64[N], numbered from 0, on images i64[N]."""
+        return cls(image[order_by_index(group, max(groups, 1))].astype(np.int32), group_starts(group, groups))
+
+    def sums(self, weights: Ints) -> Ints:
+        """i64[G] for weights of images i64[images]."""
+        if native.core is not None:
+            return np.frombuffer(native.core.group_weights(weights, self.image, self.start), dtype=np.int64)
+        total = np.concatenate([[0], np.cumsum(weights[self.image])])
+        return np.diff(total[self.start])
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +104,7 @@ class WeightedAP:
     integer: type[np.signedinteger[Any]]  # wide enough for the sums
     block_image: Ints  # of the detections, block by block
     hits: tuple[_Hits, ...]
-    objects: tuple[_Objects, ...]
+    objects: tuple[Grouped, ...]  # those that count in some curves, by category
 
     def average_precision(self, weights: Ints) -> Floats:
         """f64[curves, K] the AP of each category in points; NaN where no object counts in the first curve.
@@ -104,7 +116,7 @@ class WeightedAP:
         weights = weights.astype(np.int64 if core else self.integer)
         found = np.zeros((self.curves, self.categories))
         sums = _running(weights, self.block_image)
-        counts = [np.diff(_running(weights, one.image)[one.start]) for one in self.objects]
+        counts = [one.sums(weights) for one in self.objects]
         for hits in self.hits:
             running = _running(weights, hits.image)
             if core and len(hits.seen) <= MOST_BLOCKS:
@@ -242,10 +254,9 @@ def weighted_ap(
             )
         )
 
-    def objects_of(flags: bytes) -> _Objects:
+    def objects_of(flags: bytes) -> Grouped:
         rows = np.flatnonzero(np.frombuffer(flags, dtype=np.bool_))
-        rows = rows[order_by_index(object_category[rows], categories)]
-        return _Objects(object_image[rows], group_starts(object_category[rows], categories))
+        return Grouped.of(object_category[rows], object_image[rows], categories)
 
     block_image = image[np.concatenate(blocks)] if blocks else image
     most = int(np.bincount(block_image, minlength=1).max()) * images

@@ -10,9 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from analysis import native
 from analysis.arrays import Bools, Floats, Ints, group_starts, order_by_index
 from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.matched_run import MatchedRun
@@ -28,7 +26,7 @@ from analysis.evaluation.settings import Settings
 from analysis.evaluation.tide import match_and_label
 from analysis.exceptions import BadInput
 from analysis.presentation import Presentable
-from analysis.stats.bootstrap import measure_resamples
+from analysis.stats.bootstrap import Grouped, measure_resamples
 from analysis.stats.compare import FEWEST_OF_CATEGORY
 from analysis.stats.intervals import Difference, Interval, difference, holm, limits, percentile_interval
 
@@ -168,10 +166,10 @@ class _Candidates:
         key = (folds[run.image] * groups + group) * width + place
         cells = self.shape[0] * groups
         self._parts = [
-            _Grouped.of(key[rows], run.image[rows], cells * width)
+            Grouped.of(key[rows], run.image[rows], cells * width)
             for rows in (np.flatnonzero(inside & run.right), np.flatnonzero(inside))
         ]
-        self._objects = _Grouped.of(
+        self._objects = Grouped.of(
             folds[run.object_image] * groups + object_group, run.object_image, self.shape[0] * groups
         )
 
@@ -217,34 +215,14 @@ def _candidate_scores(score: Floats, right: Bools, objects: int, most: int) -> F
     return score[ends]
 
 
-@dataclass(frozen=True, eq=False)
-class _Grouped:
-    """Rows in groups: how many each holds when images count several times, or not at all."""
-
-    image: NDArray[np.int32]  # of the rows, group by group
-    start: Ints  # [G + 1] where each group begins
-
-    @classmethod
-    def of(cls, group: Ints, image: Ints, groups: int) -> "_Grouped":
-        """Rows of groups i64[N], numbered from 0, on images i64[N]."""
-        return cls(image[order_by_index(group, max(groups, 1))].astype(np.int32), group_starts(group, groups))
-
-    def sums(self, weights: Ints) -> Ints:
-        """i64[G] for weights of images i64[images]."""
-        if native.core is not None:
-            return np.frombuffer(native.core.group_weights(weights, self.image, self.start), dtype=np.int64)
-        total = np.concatenate([[0], np.cumsum(weights[self.image])])
-        return np.diff(total[self.start])
-
-
 class _Categories:
     """Counts of each category among detections bool[N] that are shown, for any weights of images."""
 
     def __init__(self, run: ScoredRun, shown: Bools) -> None:
         category, image, right = run.category[shown], run.image[shown], run.right[shown]
-        self._right = _Grouped.of(category[right], image[right], run.categories)
-        self._shown = _Grouped.of(category, image, run.categories)
-        self._objects = _Grouped.of(run.object_category, run.object_image, run.categories)
+        self._right = Grouped.of(category[right], image[right], run.categories)
+        self._shown = Grouped.of(category, image, run.categories)
+        self._objects = Grouped.of(run.object_category, run.object_image, run.categories)
 
     def counts(self, weights: Ints) -> Counts:
         """[K]."""

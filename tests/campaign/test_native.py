@@ -84,7 +84,6 @@ FUZZER = """
                 (place, place), *parts, recalls, recalls, 0.0
             ),
             lambda: _core.group_weights(place, pairs[0].astype(np.int32), np.array([0, 1, count])),
-            lambda: _core.hit_aps(pairs[0] + 1, np.array([0, count // 2, count]), steps, 0.0),
             lambda: _core.hit_aps_without(pairs[0] + 1, np.array([0, count // 2, count]), steps),
             lambda: _core.hit_aps_with_one(
                 pairs[0] + 1, np.array([0, count // 2, count]), steps, pairs[1] % 2, pairs[1] + 1, rng.randrange(2)
