@@ -77,11 +77,26 @@ def best_in_group(group: Ints, value: Floats) -> tuple[Ints, Ints]:
 
 
 def distinct(values: Ints) -> Ints:
-    """The different values, ascending (np.unique of NumPy 2.3 and later hashes them first, which takes longer)."""
+    """The different values, ascending.
+
+    `np.unique` of NumPy 2.3 and later hashes them first, which takes longer, and imports `numpy.ma`.
+    """
     ascending = np.sort(values)
     first = np.ones(len(values), dtype=np.bool_)
     np.not_equal(ascending[1:], ascending[:-1], out=first[1:])
     return ascending[first]
+
+
+def occurring(count: int, *indices: Ints) -> Ints:
+    """Which of ``count`` indices occur in some arrays of them, ascending.
+
+    >>> occurring(4, np.array([3, 1]), np.array([1])).tolist()
+    [1, 3]
+    """
+    found = np.zeros(count, dtype=np.bool_)
+    for some in indices:
+        found[some] = True
+    return np.flatnonzero(found)
 
 
 LARGEST_TABLE = 16  # bytes for each value that is looked up in a table of flags

@@ -536,14 +536,10 @@ def show_errors(
     from analysis.evaluation.analysis import Analysis
     from analysis.evaluation.average_precision import COCO_IOUS
     from analysis.evaluation.slices import COCO_SIZES
-    from analysis.evaluation.verify import compare_breakdown
     from analysis.parallel import side_by_side
-    from analysis.render.comparison import intervals_screen
-    from analysis.render.documents import add_intervals, errors_document
     from analysis.render.errors import errors_screen
     from analysis.render.screen import print_whole
     from analysis.render.slices import slices_screen
-    from analysis.stats.compare import Candidate, compare
 
     ground_truth = inputs.ground_truth
     if out:  # before the work
@@ -556,12 +552,18 @@ def show_errors(
             return analysis.of(*run)
 
     analyses = side_by_side(analyzed, inputs.runs, inputs.jobs)
-    measured = None
+    measured, of_intervals = None, []
     if intervals:
+        from analysis.render.comparison import intervals_screen
+        from analysis.stats.compare import Candidate, compare
+
         candidates = [Candidate.of(one) for one in analyses]
         measured = compare(ground_truth, candidates, settings)
+        of_intervals = intervals_screen(measured)
     document: dict[str, Any] = {}
     if as_json or out:
+        from analysis.render.documents import add_intervals, errors_document
+
         document = errors_document(ground_truth, settings, analyses) | inputs.source()
         if measured:
             add_intervals(document, measured)
@@ -592,6 +594,8 @@ def show_errors(
             written["fiftyone"] = [f"{len(exported)} files"]
     checks = []
     if verify:  # after the figures: to import tidecv changes matplotlib's settings
+        from analysis.evaluation.verify import compare_breakdown
+
         by_size = "size" in split.parts and split.sizes == COCO_SIZES
         checks = [(run.name, *check) for run in analyses for check in compare_breakdown(ground_truth, run, by_size)]
     if as_json:
@@ -600,7 +604,7 @@ def show_errors(
     inputs.print_warnings()
     print_whole(
         *errors_screen(ground_truth, settings, analyses),
-        *(intervals_screen(measured) if measured else []),
+        *of_intervals,
         *slices_screen(ground_truth, settings, analyses, split.everything, split.min_objects),
     )
     for run, check, result in checks:

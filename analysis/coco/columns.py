@@ -8,10 +8,8 @@ import os
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from gzip import GzipFile
 from io import BufferedReader
-from operator import and_, or_
 from pathlib import Path
 from typing import Any, overload
 
@@ -84,7 +82,33 @@ class Columns:
         return len(self.image_id)
 
 
-_Part = tuple[int, tuple[bytearray, ...], int, int, int, int]  # of a list, as the core reads it
+class _List:
+    """A list of records as the core reads it, part by part."""
+
+    def __init__(self) -> None:
+        self.columns = tuple(bytearray() for _ in FIELDS)
+        self.rows, self.state = 0, _BEFORE
+        self._everywhere, self._has = -1, 0  # a bit for each field
+
+    def read(self, content: bytes) -> int | None:
+        """Append the records of the next part of the text: how many bytes were read, or None: something is unusual."""
+        found = native.core.read_records(content, self.state, self.columns)
+        if found is None:
+            return None
+        rows, everywhere, has, self.state, used = found
+        self.rows += rows
+        if rows:
+            self._everywhere &= everywhere
+            self._has |= has
+        return int(used)
+
+    def has(self, name: str) -> bool:
+        """Whether some of the records have this field."""
+        return bool(self._has >> FIELDS.index(name) & 1)
+
+    def in_all(self, name: str) -> bool:
+        """Whether all of them have it."""
+        return bool(self._everywhere >> FIELDS.index(name) & 1)
 
 
 def read_columns(content: bytes) -> Columns | None:
@@ -93,10 +117,12 @@ def read_columns(content: bytes) -> Columns | None:
     Unusual are an id that is no whole number, a field among those of `Columns` that some records have and others do
     not (but for the flags and segmentations), names of files or categories in a record, and what is no JSON.
     """
-    part: _Part | None = None if native.core is None else native.core.read_records(content, _BEFORE)
-    if part is None or part[4] != _BEHIND:
+    if native.core is None:
         return None
-    return _joined([part], content)
+    found = _List()
+    if found.read(content) is None or found.state != _BEHIND:
+        return None
+    return _columns(found, content)
 
 
 def stream_columns(path: Path) -> Columns | None:
@@ -111,62 +137,56 @@ def stream_columns(path: Path) -> Columns | None:
         return None
     try:
         with unchanging(path) as file:
-            parts = _read_parts(file)
+            found = _read_parts(file)
     except ChangedWhileRead as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
     except (OSError, EOFError, zlib.error):  # reading the whole file gives the sentence
         return None
-    return _joined(parts, b"") if parts else None
+    return _columns(found, b"") if found else None
 
 
-def _read_parts(file: BufferedReader) -> list[_Part]:
-    """The list of a file, part by part; empty where one is unusual, or the file too large."""
+def _read_parts(file: BufferedReader) -> _List | None:
+    """The list of a file, part by part; None where one is unusual, or the file too large."""
     size = os.fstat(file.fileno()).st_size
     packed = file.peek(2)[:2] == GZIP
     most = largest_content(size) if packed else LARGEST_FILE
     source = GzipFile(fileobj=file) if packed else file
-    parts: list[_Part] = []
-    state, rest, total = _BEFORE, b"", 0
+    found, rest, total = _List(), b"", 0
     while block := source.read(BLOCK):
-        content = rest + block if parts else block.removeprefix(UTF8_MARK)
+        content = rest + block if total else block.removeprefix(UTF8_MARK)
+        if not content.isascii() or (not total and b'"segmentation"' in content[:SAMPLE]):
+            return None
         total += len(block)
-        if total > most or not content.isascii() or (not parts and b'"segmentation"' in content[:SAMPLE]):
-            return []
-        part: _Part | None = native.core.read_records(content, state)
-        if part is None or (not part[0] and state != _BEHIND) or part[3] >> FIELDS.index("segmentation") & 1:
-            return []
-        state, rest = part[4], content[part[5] :]
-        parts.append(part)
-    return parts if state == _BEHIND else []
+        if total > most:
+            return None
+        before = found.rows
+        used = found.read(content)
+        if used is None or (found.rows == before and found.state != _BEHIND) or found.has("segmentation"):
+            return None
+        rest = content[used:]
+    return found if found.state == _BEHIND else None
 
 
-def _joined(parts: Sequence[_Part], content: bytes) -> Columns | None:
-    """The columns of all parts; segmentations are places in ``content``."""
-    parts = [part for part in parts if part[0]]
-    rows = sum(part[0] for part in parts)
-    has, everywhere = (
-        dict(zip(FIELDS, (bool(reduce(how, bits, start) >> bit & 1) for bit in range(len(FIELDS))), strict=True))
-        for how, bits, start in ((or_, [part[3] for part in parts], 0), (and_, [part[2] for part in parts], -1))
-    )
-    uneven = any(has[name] != everywhere[name] for name in ("score", "bbox", "id", "area"))
-    if not rows or uneven or not (everywhere["image_id"] and everywhere["category_id"]):
+def _columns(found: _List, content: bytes) -> Columns | None:
+    """The columns of a list; segmentations are places in ``content``."""
+    uneven = any(found.has(name) != found.in_all(name) for name in ("score", "bbox", "id", "area"))
+    if not found.rows or uneven or not (found.in_all("image_id") and found.in_all("category_id")):
         return None
 
     def column(name: str, kind: type) -> Any:
-        arrays: list[Any] = [np.frombuffer(part[1][FIELDS.index(name)], dtype=kind) for part in parts]
-        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+        return np.frombuffer(found.columns[FIELDS.index(name)], dtype=kind)
 
-    place = column("segmentation", np.int64) if has["segmentation"] else None
+    place = column("segmentation", np.int64) if found.has("segmentation") else None
     return Columns(
         image_id=column("image_id", np.int64),
         category_id=column("category_id", np.int64),
-        score=column("score", np.float64) if has["score"] else None,
-        bbox=column("bbox", np.float64).reshape(-1, 4) if has["bbox"] else None,
-        id=column("id", np.int64) if has["id"] else None,
-        area=column("area", np.float64) if has["area"] else None,
+        score=column("score", np.float64) if found.has("score") else None,
+        bbox=column("bbox", np.float64).reshape(-1, 4) if found.has("bbox") else None,
+        id=column("id", np.int64) if found.has("id") else None,
+        area=column("area", np.float64) if found.has("area") else None,
         iscrowd=column("iscrowd", np.bool_),
         ignore=column("ignore", np.bool_),
-        segmentation=Spans(b"", np.zeros((rows, 2), dtype=np.int64))  # and the content need not be kept
+        segmentation=Spans(b"", np.zeros((found.rows, 2), dtype=np.int64))  # and the content need not be kept
         if place is None
         else Spans(content, place.reshape(-1, 2)),
     )

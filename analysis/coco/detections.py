@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from analysis.arrays import Floats, Ints, index_of
+from analysis.arrays import Floats, Ints, distinct, index_of
 from analysis.coco.categories import match_categories
 from analysis.coco.columns import Columns, read_columns, stream_columns
 from analysis.coco.containers import Container, open_container
@@ -554,7 +554,7 @@ def _categories(
                 )
     notes: list[str] = []
     if names:
-        used = np.unique(ids)
+        used = distinct(ids)
         moved, notes = match_categories(path, names, used.tolist(), ground_truth)
         position: dict[int | None, int] = {one: index for index, one in enumerate(ground_truth.category_id)}
         index = np.array([position.get(moved.get(one, one), -1) for one in used.tolist()], dtype=np.int64)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.arrays import Bools, Ints, is_among
+from analysis.arrays import Bools, Ints, distinct, is_among
 
 ABSENT, INCOMPLETE = LVIS_KEYS = ("neg_category_ids", "not_exhaustive_category_ids")
 FREQUENCIES = ("r", "c", "f")  # of a category, by the training images that have it: rare, common, frequent
@@ -62,10 +62,10 @@ def build_federated(
 
     def keys(lists: Sequence[Sequence[int]]) -> Ints:
         found = [place * classes + index[one] for place, ids in enumerate(lists) for one in ids]
-        return np.unique(np.array(found, dtype=np.int64))
+        return distinct(np.array(found, dtype=np.int64))
 
     return Federated(
-        checked=np.union1d(keys(absent), image * classes + category),
+        checked=distinct(np.concatenate([keys(absent), image * classes + category])),
         incomplete=keys(incomplete),
         frequency=np.array([-1 if one is None else FREQUENCIES.index(one) for one in frequency], dtype=np.int64),
         categories=classes,

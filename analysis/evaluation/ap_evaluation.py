@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.arrays import Floats, Ints, group_starts, inverse, place_in_group
+from analysis.arrays import Floats, Ints, group_starts, inverse, occurring, place_in_group
 from analysis.coco import Detections, GroundTruth
 from analysis.coco.federated import FREQUENCIES
 from analysis.evaluation.average_precision import (
@@ -150,19 +150,20 @@ def evaluate(
     found = candidates(paired, min(ious.min(), 1 - 1e-10), prefer_last=True)
     area, image = detections.area[paired.row], detections.image[paired.row]
     # Numbered anew: of thousands of categories few may occur.
-    occurring, category = np.unique(
-        np.concatenate([ground_truth.category, detections.category[paired.row]]), return_inverse=True
-    )
-    group = image if federated else image * len(occurring) + category[len(ground_truth) :]
+    both = ground_truth.category, detections.category[paired.row]
+    occur = occurring(len(ground_truth.category_id), *both)
+    number = inverse(occur, len(ground_truth.category_id))
+    true_category, category = (number[one] for one in both)
+    group = image if federated else image * len(occur) + category
     if micro:
-        occurring, category = np.full(1, -1), np.zeros_like(category)
-    classes = len(occurring)
-    true_category, category = np.split(category, [len(ground_truth)])
+        occur, true_category, category = np.full(1, -1), np.zeros_like(true_category), np.zeros_like(category)
+    classes = len(occur)
     ranking = rank(paired.by_score, category, classes)
     place = place_in_group(group)[ranking.rows]  # positions are by descending score within an image
     # Few detections overlap an object of their category. The others count or not, whatever the IoU.
-    near, detection = np.unique(found.detection, return_inverse=True)
-    found = Pairs(detection, found.truth, found.iou)
+    first = np.diff(found.detection, prepend=-1) > 0
+    near = found.detection[first]
+    found = Pairs(np.cumsum(first) - 1, found.truth, found.iou)
     rank_of_near = inverse(ranking.rows, len(category))[near]
     by_rank = np.argsort(rank_of_near)
     rank_of_near = rank_of_near[by_rank]
@@ -214,10 +215,10 @@ def evaluate(
     side_by_side(measure, every, threads(len(near)))
     frequency = np.full(classes, -1)
     if federated and not micro:
-        frequency = federated.frequency[occurring]
+        frequency = federated.frequency[occur]
     return Evaluation(
-        ious, tuple(sizes), tuple(caps), tuple(precision_caps), occurring, precision, recall, objects, counted,
-        frequency, ("all",) if micro else tuple(ground_truth.category_name[c] for c in occurring.tolist()),
+        ious, tuple(sizes), tuple(caps), tuple(precision_caps), occur, precision, recall, objects, counted,
+        frequency, ("all",) if micro else tuple(ground_truth.category_name[c] for c in occur.tolist()),
     )  # fmt: skip
 
 

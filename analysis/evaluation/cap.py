@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.arrays import Ints
+from analysis.arrays import Ints, distinct
 from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.matched_run import MatchedRun
 from analysis.evaluation.settings import Settings
@@ -44,7 +44,7 @@ def count_over_cap(ground_truth: GroundTruth, detections: Detections, settings: 
     if not beyond.any():
         return None
     objects = np.bincount(group(ground_truth)[~ground_truth.ignore], minlength=1)
-    images = len(np.unique(np.flatnonzero(beyond) // classes))
+    images = len(distinct(np.flatnonzero(beyond) // classes))
     return OverCap(int(beyond.sum()), images, int(found.max()), int(objects.max()))
 
 

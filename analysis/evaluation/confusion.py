@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.arrays import Bools, Floats, Ints, group_starts
+from analysis.arrays import Bools, Floats, Ints, group_starts, is_among, occurring
 from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.hit_ranks import HitRanks
 from analysis.evaluation.matched_run import CLS, TRUE_POSITIVE, Labels, MatchedRun
@@ -45,7 +45,7 @@ class Confusion:
         """
         costs = np.zeros((len(categories), len(categories)))
         counts = np.zeros(costs.shape, dtype=np.int64)
-        inside = np.flatnonzero(np.isin(self.true, categories) & np.isin(self.predicted, categories))
+        inside = np.flatnonzero(is_among(self.true, categories) & is_among(self.predicted, categories))
         place = tuple(np.searchsorted(categories, one[inside]) for one in (self.true, self.predicted))
         counts[place] = self.count[inside]
         if self.cost is not None:
@@ -105,7 +105,7 @@ def with_costs(confusion: Confusion, matched_run: MatchedRun) -> Confusion:
     gain = _gains(matched_run, pairs // confusion.categories, pairs % confusion.categories, wrong, place)
     cost = np.zeros(len(confusion.true))
     wanted = confusion.true * confusion.categories + confusion.predicted
-    occurs = np.isin(wanted, pairs)
+    occurs = is_among(wanted, pairs)
     cost[occurs] = gain[np.searchsorted(pairs, wanted[occurs])]
     best = np.lexsort((-confusion.count, -confusion.objects, -cost))
     return replace(
@@ -163,7 +163,7 @@ def _gains(run: MatchedRun, true: Ints, predicted: Ints, errors: Ints, pair: Int
         in_mean |= np.bincount(run.category[rows], minlength=run.categories) > 0
     points = 100 / max(int(in_mean.sum()), 1)
     # Of a million categories few may be confused: these alone are numbered.
-    confused = np.unique(np.concatenate([true, predicted]))
+    confused = occurring(run.categories, true, predicted)
     number = np.full(run.categories, -1)
     number[confused] = np.arange(len(confused))
     true, predicted = number[true], number[predicted]

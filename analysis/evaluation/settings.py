@@ -91,6 +91,9 @@ class Settings:
         return replace(self, federated=True, max_dets=self.max_dets if own_cap else LVIS_MAX_DETS)
 
 
+MEAN_AP = "AP"  # COCO's, over ten IoUs
+
+
 def ap_name(iou: float) -> str:
     """``AP50`` for whole percents, else ``AP@0.333``.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.arrays import Bools, Floats, Ints, inverse, place_in_group
+from analysis.arrays import Bools, Floats, Ints, inverse, occurring, place_in_group
 from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.average_precision import COCO_RECALLS, rank, recall_steps
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, ErrorType
@@ -81,7 +81,7 @@ def single_error_costs(ground_truth: GroundTruth, detections: Detections, breakd
     objects = np.bincount(ground_truth.category[~ground_truth.ignore], minlength=classes)
     points = 100 / max(int((objects > 0).sum()), 1)
     # Of a million categories few may occur: these alone are numbered.
-    occur = np.unique(np.concatenate([detections.category[by_score], to, ground_truth.category[labels.missed]]))
+    occur = occurring(classes, detections.category[by_score], to, ground_truth.category[labels.missed])
     number = inverse(occur, classes)
     category, to, objects = number[detections.category], number[to], objects[occur]
 

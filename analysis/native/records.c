@@ -140,22 +140,41 @@ static Py_ssize_t count_objects(const char *at, Py_ssize_t length) {
     return count;
 }
 
-/* read_records(text, state): the number of records, the columns, the fields of all and of some, the state at the end, and
-   how many bytes were read; None where one is unusual. */
+/* Make room for `most` rows behind those of a column; where these begin, or NULL, with an error. A field that no record
+   had so far has no rows yet. */
+static char *open_field(PyObject *array, int field, Py_ssize_t before, Py_ssize_t most, Py_ssize_t *size) {
+    int known = PyObject_TypeCheck(array, &PyByteArray_Type);
+    *size = known ? PyByteArray_Size(array) : -1;
+    if (*size != 0 && *size != before * FIELD[field].width) {
+        PyErr_SetString(PyExc_ValueError, "the columns have different lengths");
+        return NULL;
+    }
+    if (PyByteArray_Resize(array, *size + (most + 1) * FIELD[field].width)) return NULL;
+    return PyByteArray_AsString(array) + *size;
+}
+
+/* read_records(text, state, columns): the number of records, the fields of all and of some, the state at the end, and
+   how many bytes were read; None where one is unusual. The records are appended to the columns, a bytearray for each
+   field; where some records have a field and others not, what its column holds is undefined. */
 PyObject *read_records(PyObject *self, PyObject *arguments) {
     (void)self;
     Py_buffer view;
-    PyObject *argument, *array[FIELDS] = {0}, *result = NULL;
+    PyObject *argument, *columns, *array[FIELDS], *result = NULL;
     char *column[FIELDS];
+    Py_ssize_t size[FIELDS];
     int state;
-    if (!PyArg_ParseTuple(arguments, "Oi", &argument, &state)) return NULL;
-    if (PyObject_GetBuffer(argument, &view, PyBUF_SIMPLE)) return NULL;
-    Py_ssize_t most = count_objects(view.buf, view.len); /* memory that is not written is not used */
-    for (int field = 0; field < FIELDS; field++) {
-        array[field] = PyByteArray_FromStringAndSize(NULL, (most + 1) * FIELD[field].width);
-        if (!array[field]) goto done;
-        column[field] = PyByteArray_AsString(array[field]);
+    if (!PyArg_ParseTuple(arguments, "OiO!", &argument, &state, &PyTuple_Type, &columns)) return NULL;
+    if (PyTuple_Size(columns) != FIELDS) {
+        PyErr_SetString(PyExc_ValueError, "not one column for each field");
+        return NULL;
     }
+    if (PyObject_GetBuffer(argument, &view, PyBUF_SIMPLE)) return NULL;
+    for (int field = 0; field < FIELDS; field++) array[field] = PyTuple_GetItem(columns, field);
+    Py_ssize_t most = count_objects(view.buf, view.len); /* memory that is not written is not used */
+    Py_ssize_t before = PyObject_Size(array[CROWD]);     /* one byte a row, in every record */
+    if (before < 0) goto done;
+    for (int field = 0; field < FIELDS; field++)
+        if (!(column[field] = open_field(array[field], field, before, most, &size[field]))) goto done;
     Text text = {view.buf, (const char *)view.buf + view.len};
     int all, any;
     Py_ssize_t rows;
@@ -167,14 +186,12 @@ PyObject *read_records(PyObject *self, PyObject *arguments) {
         goto done;
     }
     for (int field = 0; field < FIELDS; field++) {
-        int kept = field == CROWD || field == MARKED || any & 1 << field;
-        if (PyByteArray_Resize(array[field], kept ? rows * FIELD[field].width : 0)) goto done;
+        int kept = field == CROWD || field == MARKED || any & 1 << field || size[field];
+        if (PyByteArray_Resize(array[field], size[field] + (kept ? rows * FIELD[field].width : 0))) goto done;
     }
-    result = Py_BuildValue("n(OOOOOOOOO)iiin", rows, array[0], array[1], array[2], array[3], array[4], array[5],
-                           array[6], array[7], array[8], all & ((1 << FIELDS) - 1), any, state,
+    result = Py_BuildValue("niiin", rows, all & ((1 << FIELDS) - 1), any, state,
                            (Py_ssize_t)(text.at - (const char *)view.buf));
 done:
-    for (int field = 0; field < FIELDS; field++) Py_XDECREF(array[field]);
     PyBuffer_Release(&view);
     return result;
 }

@@ -13,7 +13,7 @@ from rich.text import Text
 from analysis.arrays import Ints
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SPECIAL
-from analysis.evaluation.settings import Settings, ap_name, iou_name
+from analysis.evaluation.settings import MEAN_AP, Settings, ap_name, iou_name
 from analysis.files import write_all
 from analysis.io import json_bytes
 from analysis.render.documents import comparison_document
@@ -32,9 +32,8 @@ from analysis.render.takeaways import (
     source_sentence,
     transition_takeaways,
 )
-from analysis.stats.bootstrap import MEAN_AP
-from analysis.stats.compare import FEWEST_OF_CATEGORY, CategoryIntervals, Comparison, OutcomeTransitions, VsBaseline
-from analysis.stats.intervals import SIGNIFICANCE, Difference, Interval
+from analysis.stats.compare import CategoryIntervals, Comparison, OutcomeTransitions, VsBaseline
+from analysis.stats.intervals import FEWEST_OF_CATEGORY, SIGNIFICANCE, Difference, Interval
 
 if TYPE_CHECKING:  # matplotlib is for files alone
     from analysis.render.figure_style import FigureStyle

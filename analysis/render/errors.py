@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -31,8 +32,10 @@ from analysis.render.takeaways import (
     settings_sentence,
     source_sentence,
 )
-from analysis.stats.compare import Comparison
 from analysis.stats.intervals import Interval
+
+if TYPE_CHECKING:
+    from analysis.stats.compare import Comparison
 
 COUNTS = "costly/all"  # the head over the counts of errors
 SIDE_BY_SIDE = 3  # up to so many runs stand as columns, with bars; more stand as rows
@@ -57,7 +60,7 @@ def errors_table(
     ground_truth: GroundTruth,
     settings: Settings,
     runs: Sequence[Run],
-    measured: Comparison | None = None,
+    measured: "Comparison | None" = None,
     *,
     paper: bool = False,
 ) -> Table:

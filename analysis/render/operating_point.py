@@ -18,8 +18,7 @@ from analysis.render.errors import error_column, read_facts
 from analysis.render.screen import NOTE, dimmed, fact_list
 from analysis.render.table import Cell, Column, Table, Value, best
 from analysis.render.takeaways import settings_sentence, source_sentence
-from analysis.stats.compare import FEWEST_OF_CATEGORY
-from analysis.stats.intervals import SIGNIFICANCE, Difference, Interval
+from analysis.stats.intervals import FEWEST_OF_CATEGORY, SIGNIFICANCE, Difference, Interval
 from analysis.stats.operating_point import FOLDS, RATES, OperatingPoint, RunAtThreshold, f1_differences, rates_of
 
 BACKGROUND = "(background)"

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,12 +13,13 @@ from analysis.evaluation.confusion import Confusion
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SHAPES_MANY, SPECIAL
 from analysis.evaluation.outcomes import FOUND
 from analysis.evaluation.selection import is_class_agnostic
-from analysis.evaluation.settings import Settings, ap_name, iou_name
+from analysis.evaluation.settings import MEAN_AP, Settings, ap_name, iou_name
 from analysis.evaluation.slices import ClassErrors, CrowdingBins, IouErrors, SizeErrors
 from analysis.render.advice import ENOUGH_OBJECTS, worst_pair, worst_pair_sentence
-from analysis.stats.bootstrap import MEAN_AP
-from analysis.stats.compare import Comparison, OutcomeTransitions, VsBaseline
 from analysis.stats.intervals import SIGNIFICANCE, Difference, Interval
+
+if TYPE_CHECKING:  # only comparisons need what makes them
+    from analysis.stats.compare import Comparison, OutcomeTransitions, VsBaseline
 
 LVIS_RULES = "LVIS's rules: a category counts only in images where it was checked"
 OUTCOMES = (
@@ -129,12 +131,12 @@ def _of_confusion(ground_truth: GroundTruth, one: RunAnalysis, confusion: Confus
     return worst_pair_sentence(ground_truth, one)
 
 
-def comparison_takeaways(comparison: Comparison) -> list[str]:
+def comparison_takeaways(comparison: "Comparison") -> list[str]:
     """One sentence or two on each candidate against the baseline: what differs beyond noise."""
     return [_difference_takeaway(comparison, one) for one in comparison.vs_baseline]
 
 
-def _difference_takeaway(comparison: Comparison, one: VsBaseline) -> str:
+def _difference_takeaway(comparison: "Comparison", one: "VsBaseline") -> str:
     name = ap_name(comparison.settings.iou)
     differences = one.differences
     label = MEAN_AP if MEAN_AP in differences else name
@@ -171,7 +173,7 @@ def _difference_takeaway(comparison: Comparison, one: VsBaseline) -> str:
     return f"{one.name} {' and '.join(clauses)} than {comparison.baseline}, {scope(one)}{rest}."
 
 
-def _before_correction(one: VsBaseline) -> str:
+def _before_correction(one: "VsBaseline") -> str:
     """The numbers whose interval leaves out 0 although Holm's correction takes them for noise."""
     keys = [key for key, difference in one.differences.items() if difference.p <= SIGNIFICANCE]
     return (
@@ -220,7 +222,7 @@ def interval_text(number: Interval, *, sign: bool = False) -> str:
     return f"{value} [{number.low:{shapes[0]}}, {number.high:{shapes[1]}}]"
 
 
-def scope(one: VsBaseline) -> str:
+def scope(one: "VsBaseline") -> str:
     """What a difference speaks of: two models, or designs over n seeds.
 
     >>> scope(VsBaseline("b", (0,), {}, {}, None)), scope(VsBaseline("b", (0, 1), {}, {}, None))
@@ -229,7 +231,7 @@ def scope(one: VsBaseline) -> str:
     return "for these two models" if len(one.seeds) == 1 else f"over n = {len(one.seeds)} seeds"
 
 
-def scope_sentence(comparison: Comparison) -> str:
+def scope_sentence(comparison: "Comparison") -> str:
     """What all the differences speak of, for a legend."""
     designs = "Designs are compared: means over seeds; intervals cover the variation between seeds and images."
     single = [one.name for one in comparison.vs_baseline if len(one.seeds) == 1]
@@ -249,7 +251,7 @@ def scope_sentence(comparison: Comparison) -> str:
     )
 
 
-def resampled_sentence(comparison: Comparison) -> str:
+def resampled_sentence(comparison: "Comparison") -> str:
     """What was drawn, and how."""
     return (
         f"{comparison.images:,} images drawn {comparison.resamples:,} times with replacement, the same draws for all "
@@ -257,13 +259,13 @@ def resampled_sentence(comparison: Comparison) -> str:
     )
 
 
-def moves(transitions: OutcomeTransitions) -> list[tuple[int, int]]:
+def moves(transitions: "OutcomeTransitions") -> list[tuple[int, int]]:
     """The pairs of different outcomes, in the baseline and in the other run, that occur."""
     return [(b, a) for b, a in np.argwhere(transitions.count).tolist() if a != b]
 
 
 def transition_takeaways(
-    ground_truth: GroundTruth, transitions: OutcomeTransitions, name: str, baseline: str, most: int = 3
+    ground_truth: GroundTruth, transitions: "OutcomeTransitions", name: str, baseline: str, most: int = 3
 ) -> list[str]:
     """The most frequent moves between outcomes from the baseline to the other, and the images with most of them."""
     sentences = []

@@ -5,8 +5,8 @@ image, and whatever an image adds to an evaluation it adds as often as it is dra
 by score, made once, turn into precision and recall by running sums of the weights of images (:class:`WeightedAP`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from typing import Any
 
@@ -14,38 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis import native
-from analysis.arrays import Bools, Floats, Ints, group_starts, inverse, order_by_index
+from analysis.arrays import Bools, Floats, Ints, inverse
 from analysis.coco import GroundTruth
 from analysis.evaluation.analysis import RunAnalysis
 from analysis.evaluation.average_precision import COCO_IOUS, COCO_RECALLS, EPSILON, Ranking
 from analysis.evaluation.error_types import ERROR_TYPES
 from analysis.evaluation.matched_run import Curve
-from analysis.evaluation.settings import ap_name
+from analysis.evaluation.settings import MEAN_AP, ap_name
 from analysis.exceptions import BadInput
-from analysis.parallel import side_by_side, threads
+from analysis.stats.resampling import Grouped, Weights, measure_resamples
 
 MOST_BLOCKS = 62  # that the compiled core takes: a curve has a bit for each
+Places = NDArray[np.signedinteger[Any]]
 _NEXT_RECALLS: Floats = np.append(COCO_RECALLS[1:], np.inf)
-
-
-@dataclass(frozen=True, eq=False)
-class Grouped:
-    """Rows in groups: how many each holds when images count several times, or not at all."""
-
-    image: NDArray[np.int32]  # of the rows, group by group
-    start: Ints  # [G + 1] where each group begins
-
-    @classmethod
-    def of(cls, group: Ints, image: Ints, groups: int) -> "Grouped":
-        """Rows of groups i64[N], numbered from 0, on images i64[N]."""
-        return cls(image[order_by_index(group, max(groups, 1))].astype(np.int32), group_starts(group, groups))
-
-    def sums(self, weights: Ints) -> Ints:
-        """i64[G] for weights of images i64[images]."""
-        if native.core is not None:
-            return np.frombuffer(native.core.group_weights(weights, self.image, self.start), dtype=np.int64)
-        total = np.concatenate([[0], np.cumsum(weights[self.image])])
-        return np.diff(total[self.start])
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,15 +39,12 @@ class _Hits:
     up to and with each peak, and how many before its category.
     """
 
-    image: Ints  # [H] of the true positives
-    peak: Ints  # [P] in their running sum, up to and with each peak
-    start: Ints  # [P] in their running sum, before the category of each peak
-    category: Ints  # [P] of the peaks
-    occupied: Ints  # categories with a peak
-    first: Ints  # the first peak of each of those
-    lift: Floats  # [P] higher by 1 than in the category after it
-    seen: dict[int, Ints]  # block -> [P]
-    before: dict[int, Ints]  # block -> [K]
+    hits: Grouped  # those up to and with each of P peaks, from the one before on
+    occupied: Ints  # [Q] categories with a peak
+    first: Ints  # [Q + 1] where their peaks begin
+    lift: Floats  # [Q] higher by 1 than in the category after it
+    seen: dict[int, Places]  # block -> [P]
+    before: dict[int, Places]  # block -> [Q]
     curves: tuple[tuple[int, int, tuple[int, ...]], ...]  # (which curve, which objects, the blocks that count)
 
     @cached_property
@@ -102,7 +80,7 @@ class WeightedAP:
     curves: int
     categories: int
     integer: type[np.signedinteger[Any]]  # wide enough for the sums
-    block_image: Ints  # of the detections, block by block
+    blocks: Grouped  # the detections, block by block, from each place that is asked for to the next
     hits: tuple[_Hits, ...]
     objects: tuple[Grouped, ...]  # those that count in some curves, by category
 
@@ -113,72 +91,68 @@ class WeightedAP:
         are repeated, their detections ordered by score, then by their order here, then by copy.
         """
         core = native.core is not None
-        weights = weights.astype(np.int64 if core else self.integer)
+        weights = weights.astype(np.int32 if core else self.integer)
         found = np.zeros((self.curves, self.categories))
-        sums = _running(weights, self.block_image)
+        sums = _running(self.blocks, weights)
         counts = [one.sums(weights) for one in self.objects]
         for hits in self.hits:
-            running = _running(weights, hits.image)
+            running = _running(hits.hits, weights)
             if core and len(hits.seen) <= MOST_BLOCKS:
                 found[np.ix_(hits.numbers, hits.occupied)] = _core_average(hits, sums, running, counts)
                 continue
-            is_tp = (running[hits.peak] - running[hits.start]).astype(np.float64)
-            seen = {block: sums[index] for block, index in hits.seen.items()}
-            before = {block: sums[index] for block, index in hits.before.items()}
-            shares = {one: _shares(hits, is_tp, counts[one]) for one in {objects for _, objects, _ in hits.curves}}
+            place = np.repeat(np.arange(len(hits.occupied)), np.diff(hits.first))  # of the category of each peak
+            is_tp = (running[1:] - running[hits.first[place]]).astype(np.float64)
+            shares = {one: _shares(hits, is_tp, counts[one][hits.occupied][place]) for one in hits.sets}
+            of_block = {block: sums[seen] - sums[hits.before[block]][place] for block, seen in hits.seen.items()}
             for curve, objects, blocks in hits.curves:
-                total = _total(seen, blocks) - _total(before, blocks)[hits.category]
-                found[curve, hits.occupied] = _average(hits, is_tp / (total + EPSILON), shares[objects])
+                total = reduce(np.add, [of_block[block] for block in blocks])
+                precision = is_tp / (total + EPSILON)
+                found[curve, hits.occupied] = _average(hits, precision, shares[objects], hits.lift[place])
         found[:, counts[0] == 0] = np.nan
         return found * 100
 
 
-def _running(weights: Ints, image: Ints) -> Ints:
-    """[n + 1] the running sum of the weights of images i64[n], from 0; of the integer type of the weights."""
-    if native.core is not None:
-        return np.frombuffer(native.core.running_weights(weights, image), dtype=np.int64)
-    total = np.zeros(len(image) + 1, dtype=weights.dtype)
-    np.cumsum(weights[image], out=total[1:])
+def _running(rows: Grouped, weights: Weights) -> Ints:
+    """[G + 1] the running sum over groups of rows, from 0."""
+    sums = rows.sums(weights)
+    total = np.zeros(len(sums) + 1, dtype=sums.dtype)
+    np.cumsum(sums, out=total[1:])
     return total
 
 
-def _total(parts: dict[int, Ints], blocks: Sequence[int]) -> Ints:
-    return reduce(np.add, [parts[block] for block in blocks])
-
-
 def _shares(hits: _Hits, is_tp: Floats, objects: Ints) -> Floats:
-    """f64[P] how many of the 101 recalls are first reached by each peak, for i64[K] objects that count.
+    """f64[P] how many of the 101 recalls are first reached by each peak, for [P] objects that count in its category.
 
     The recall at a peak reaches as many as ``searchsorted(recalls, recall, "right")`` says, with its rounding.
     """
-    recall = is_tp / np.maximum(objects, 1)[hits.category]
+    recall = is_tp / np.maximum(objects, 1)
     guess = (recall * 100).astype(np.int64)
     reached = guess + 1 + (recall >= _NEXT_RECALLS[guess]) - (recall < COCO_RECALLS[guess])
     share = np.diff(reached, prepend=0).astype(np.float64)
-    share[hits.first] = reached[hits.first]
+    share[hits.first[:-1]] = reached[hits.first[:-1]]
     return share
 
 
-def _average(hits: _Hits, precision: Floats, share: Floats) -> Floats:
-    """f64[occupied] the mean over recalls of the best precision at that recall or a higher one.
+def _average(hits: _Hits, precision: Floats, share: Floats, lift: Floats) -> Floats:
+    """f64[Q] the mean over recalls of the best precision at that recall or a higher one.
 
     A peak whose image does not count cannot be the best: at its place precision is that of one before it, or less.
     The best from each hit on comes from one running maximum over all categories, each lifted above the one after it.
     """
-    lifted = (precision + hits.lift).view(np.int64)  # in the order of the numbers, as none is negative, and faster
+    lifted = (precision + lift).view(np.int64)  # in the order of the numbers, as none is negative, and faster
     best = np.maximum.accumulate(lifted[::-1])[::-1].view(np.float64)
-    mean: Floats = np.add.reduceat((best - hits.lift) * share, hits.first) / len(COCO_RECALLS)
+    mean: Floats = np.add.reduceat((best - lift) * share, hits.first[:-1]) / len(COCO_RECALLS)
     return mean
 
 
 def _core_average(hits: _Hits, sums: Ints, running: Ints, counts: Sequence[Ints]) -> Floats:
-    """f64[C, occupied] the same of all curves by the compiled core, but for the last sum, whose order is NumPy's."""
+    """f64[C, Q] the same of all curves by the compiled core, but for the last sum, whose order is NumPy's."""
     sets = tuple(counts[one] for one in hits.sets)
     seen, before = tuple(hits.seen.values()), tuple(hits.before.values())
-    columns = (hits.peak, hits.start, hits.category, hits.lift, hits.core_curves, sets, seen, before)
+    columns = (hits.first, hits.occupied, hits.lift, hits.core_curves, sets, seen, before)
     found = native.core.weigh_peaks(sums, running, *columns, COCO_RECALLS, _NEXT_RECALLS, EPSILON)
     terms = np.frombuffer(found, dtype=np.float64).reshape(len(hits.curves), -1)
-    return np.array([np.add.reduceat(of_curve, hits.first) for of_curve in terms]) / len(COCO_RECALLS)
+    return np.array([np.add.reduceat(of_curve, hits.first[:-1]) for of_curve in terms]) / len(COCO_RECALLS)
 
 
 def weighted_ap(
@@ -233,38 +207,46 @@ def weighted_ap(
         place_of_peak = _peaks(ranking, hit, not_ignored)
         peak = hit[place_of_peak]
         block_of = np.where(moved[key], own.get(key, -1), kind)[ranking.rows]
+        occupied, first = np.unique(ranking.category[peak], return_index=True)
         seen, before = {}, {}
         for block in sorted({block for _, _, counting in members for block in counting}):
             running = np.concatenate([[0], np.cumsum(block_of == block)]) + offset[block]
-            seen[block], before[block] = running[peak + 1], running[ranking.start[:-1]]
-        of_peak = ranking.category[peak]
-        occupied, first = np.unique(of_peak, return_index=True)
+            seen[block], before[block] = running[peak + 1], running[ranking.start[occupied]]
         hits.append(
             _Hits(
-                image=image[ranking.rows[hit]],
-                peak=place_of_peak + 1,
-                start=np.searchsorted(hit, ranking.start)[of_peak],
-                category=of_peak,
+                hits=Grouped(image[ranking.rows[hit]].astype(np.int32), np.append(0, place_of_peak + 1)),
                 occupied=occupied,
-                first=first,
-                lift=(categories - 1 - of_peak).astype(np.float64),
+                first=np.append(first, len(peak)),
+                lift=(categories - 1 - occupied).astype(np.float64),
                 seen=seen,
                 before=before,
                 curves=tuple(members),
             )
         )
+    # The running sum over all blocks is made at the places that are asked for alone.
+    asked = np.zeros(offset[-1] + 1, dtype=np.bool_)
+    asked[[0, -1]] = True
+    for one in hits:
+        for place in (*one.seen.values(), *one.before.values()):
+            asked[place] = True
+    numbers = (np.cumsum(asked) - 1).astype(np.int32)
+
+    def numbered(places: dict[int, Places]) -> dict[int, Places]:
+        return {block: numbers[place] for block, place in places.items()}
+
+    hits = [replace(one, seen=numbered(one.seen), before=numbered(one.before)) for one in hits]
 
     def objects_of(flags: bytes) -> Grouped:
         rows = np.flatnonzero(np.frombuffer(flags, dtype=np.bool_))
         return Grouped.of(object_category[rows], object_image[rows], categories)
 
     block_image = image[np.concatenate(blocks)] if blocks else image
-    most = int(np.bincount(block_image, minlength=1).max()) * images
+    most = max(int(np.bincount(of, minlength=1).max()) for of in (block_image, object_image)) * images
     return WeightedAP(
         curves=len(curves),
         categories=categories,
         integer=np.int32 if most < 2**31 else np.int64,
-        block_image=block_image,
+        blocks=Grouped(block_image.astype(np.int32), np.flatnonzero(asked)),
         hits=tuple(hits),
         objects=tuple(objects_of(flags) for flags in valid),
     )
@@ -291,10 +273,6 @@ def _needed(curves: Sequence[Curve]) -> Bools:
     return needed
 
 
-AT_ONCE = 64  # resamples drawn at a time, which bounds the memory
-MEAN_AP = "AP"  # COCO's, over ten IoUs
-
-
 @dataclass(frozen=True, eq=False)
 class Resampled:
     """The numbers of one run, and their values in every resample; in points.
@@ -307,13 +285,6 @@ class Resampled:
     drawn: Floats  # [numbers, R]
     category_value: Floats  # [numbers, K]
     category_drawn: NDArray[np.float32]  # [numbers, R, K]
-
-
-def draw_weights(images: int, resamples: int, seed: int) -> Iterator[Ints]:
-    """How often each image counts, i64[images], in one resample after another: as many draws as there are images."""
-    rng = np.random.default_rng(seed)
-    for _ in range(resamples):
-        yield np.bincount(rng.integers(0, images, images), minlength=images)
 
 
 def resample(
@@ -362,30 +333,6 @@ def resample(
         Resampled(curves.numbers, _mean(value), drawn[run], value, category_drawn[run])
         for run, (curves, value) in enumerate(zip(measured, values, strict=True))
     ]
-
-
-def measure_resamples(
-    measure: Callable[[int, Ints], None],
-    images: int,
-    resamples: int,
-    seed: int,
-    progress: Callable[[int], None] | None = None,
-) -> None:
-    """Draw resamples of the images and measure them, on several threads.
-
-    Args:
-        measure: called with the number of a resample and the weights i64[images] that it gives the images.
-        images: how many.
-        resamples: how many.
-        seed: of the draws.
-        progress: called with the number of resamples that are done.
-    """
-    weights = draw_weights(images, resamples, seed)
-    for start in range(0, resamples, AT_ONCE):
-        part = range(start, min(start + AT_ONCE, resamples))
-        side_by_side(lambda one: measure(*one), [(number, next(weights)) for number in part], threads())
-        if progress:
-            progress(part.stop)
 
 
 class _ReadyCurves:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.arrays import Bools, Floats, Ints
+from analysis.arrays import Bools, Floats, Ints, distinct
 from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.analysis import Analysis, RunAnalysis
 from analysis.evaluation.average_precision import COCO_IOUS
@@ -22,6 +22,7 @@ from analysis.exceptions import BadInput
 from analysis.presentation import Presentable
 from analysis.stats.bootstrap import Resampled, resample
 from analysis.stats.intervals import (
+    FEWEST_OF_CATEGORY,
     SIGNIFICANCE,
     Difference,
     Interval,
@@ -36,7 +37,6 @@ from analysis.stats.intervals import (
 # Below, intervals cover less than they say: docs/uncertainty.md.
 FEWEST_IMAGES = 200  # of differences
 FEWEST_FOR_ONE = 5000  # of the AP of one model, which itself comes out too high with few images
-FEWEST_OF_CATEGORY = 10  # images with an object of a category, below which it has no interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,7 +269,7 @@ def enough(tests: int) -> int:
 def _images_of_categories(ground_truth: GroundTruth, gt_valid: Bools) -> Ints:
     """i64[K] the images in which a category has an object that counts."""
     images = len(ground_truth.image_id)
-    pairs = np.unique(ground_truth.category[gt_valid] * images + ground_truth.image[gt_valid])
+    pairs = distinct(ground_truth.category[gt_valid] * images + ground_truth.image[gt_valid])
     return np.bincount(pairs // images, minlength=len(ground_truth.category_id))
 
 

@@ -12,9 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from analysis.coco import Detections, GroundTruth
-from analysis.evaluation.settings import Settings
+from analysis.evaluation.settings import MEAN_AP, Settings
 from analysis.exceptions import BadInput, DetablateError
-from analysis.stats.bootstrap import MEAN_AP
 from analysis.stats.compare import Candidate, Comparison, compare
 from analysis.stats.intervals import Difference
 

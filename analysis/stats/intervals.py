@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from analysis.arrays import Floats
 
 CONFIDENCE = 0.95
+FEWEST_OF_CATEGORY = 10  # images with an object of a category, below which it has no interval
 
 
 def t_quantile(freedom: int, confidence: float = CONFIDENCE) -> float:

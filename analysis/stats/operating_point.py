@@ -2,7 +2,7 @@
 
 A threshold that is judged on the images it was chosen on looks better than it is. So it is cross-fitted: the images
 are split into five folds, a threshold is chosen on four and judged on the fifth, and the counts of the five are added.
-For the intervals the images are drawn again (:mod:`analysis.stats.bootstrap`) and all of it, the choice included, is
+For the intervals the images are drawn again (:mod:`analysis.stats.resampling`) and all of it, the choice included, is
 repeated on every draw; an image keeps its fold, so that no copy of it is on both sides.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.arrays import Bools, Floats, Ints, group_starts, order_by_index
+from analysis.arrays import Bools, Floats, Ints, distinct, group_starts, order_by_index
 from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.matched_run import MatchedRun
 from analysis.evaluation.operating_point import (
@@ -26,9 +26,16 @@ from analysis.evaluation.settings import Settings
 from analysis.evaluation.tide import match_and_label
 from analysis.exceptions import BadInput
 from analysis.presentation import Presentable
-from analysis.stats.bootstrap import Grouped, measure_resamples
-from analysis.stats.compare import FEWEST_OF_CATEGORY
-from analysis.stats.intervals import Difference, Interval, difference, holm, limits, percentile_interval
+from analysis.stats.intervals import (
+    FEWEST_OF_CATEGORY,
+    Difference,
+    Interval,
+    difference,
+    holm,
+    limits,
+    percentile_interval,
+)
+from analysis.stats.resampling import Grouped, measure_resamples
 
 FOLDS = 5
 CANDIDATES, CLASS_CANDIDATES = 1024, 64  # scores among which cross-fitting chooses: of all detections, of a category
@@ -211,7 +218,7 @@ def _candidate_scores(score: Floats, right: Bools, objects: int, most: int) -> F
         hits = np.flatnonzero(right)
         first = np.linspace(0, min(len(score), max(2 * objects, most)) - 1, most // 2).astype(np.int64)
         of_hits = hits[np.linspace(0, len(hits) - 1, most // 2).astype(np.int64)] if len(hits) else hits
-        ends = np.unique(ends[np.searchsorted(ends, np.union1d(first, of_hits))])
+        ends = distinct(ends[np.searchsorted(ends, np.concatenate([first, of_hits]))])
     return score[ends]
 
 
@@ -282,7 +289,7 @@ class _Measured:
         run, images = self._run, self._run.images
         value = self.measure(np.ones(images, dtype=np.int64))
         by_class = run.counts(self._threshold)
-        pairs = np.unique(run.object_category * images + run.object_image)
+        pairs = distinct(run.object_category * images + run.object_image)
         told = np.bincount(pairs // images, minlength=run.categories) >= FEWEST_OF_CATEGORY
         limits_of = {rate: [np.where(told, end, np.nan) for end in limits(drawn[f"class {rate}"].T)] for rate in RATES}
         fold_thresholds: tuple[float | None, ...] = ()

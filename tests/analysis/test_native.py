@@ -28,7 +28,8 @@ from analysis.evaluation.average_precision import COCO_IOUS, Ranking
 from analysis.evaluation.matched_run import Curve
 from analysis.evaluation.matching import pair_detections
 from analysis.evaluation.settings import Settings
-from analysis.stats.bootstrap import MOST_BLOCKS, draw_weights, resample, weighted_ap
+from analysis.stats.bootstrap import MOST_BLOCKS, resample, weighted_ap
+from analysis.stats.resampling import draw_weights
 from tests.analysis.mutations import KINDS, documents, mutate
 from tests.analysis.scenes import SceneFiles, scenes
 
@@ -289,8 +290,10 @@ def test_arrays_that_do_not_fit_are_an_error(arguments: Any) -> None:
 RECALLS = (np.linspace(0, 1, 101), np.append(np.linspace(0.01, 1, 100), np.inf))
 INTS, FLOATS, FLAGS = (lambda *values, kind=kind: np.array(values, dtype=kind) for kind in (np.int64, np.float64, bool))
 
+NARROW = lambda *values: np.array(values, dtype=np.int32)  # noqa: E731
+
 # Sums, hits, one peak of one category, one curve, one set of objects.
-PEAKS = (INTS(0, 1), INTS(0, 1), INTS(1), INTS(0), INTS(0), FLOATS(0), INTS(0, 1), (INTS(1),))
+PEAKS = (INTS(0, 1), INTS(0, 1), INTS(0, 1), INTS(0), FLOATS(0), INTS(0, 1), (INTS(1),))
 CURVE = (INTS(1, 3), INTS(0, 2), INTS(1, 2))  # true positives at the ranks 1 and 3, two recalls
 
 
@@ -310,19 +313,24 @@ CURVE = (INTS(1, 3), INTS(0, 2), INTS(1, 2))  # true positives at the ranks 1 an
         ("interpolate", (1, INTS(0, 2), INTS(0), FLAGS(1), FLAGS(1), INTS(1), 0.0)),
         ("interpolate_hits", (1, INTS(0, 2), INTS(1), INTS(1), 0.0)),
         ("interpolate_hits", (1, INTS(0, 1), INTS(1), INTS(0), 0.0)),
-        ("running_weights", (INTS(1, 1), INTS(0, 2))),
-        ("running_weights", (INTS(1, 1), INTS(-1))),
-        ("weigh_peaks", (*PEAKS, (INTS(0),), (INTS(2),), *RECALLS, 0.0)),
-        ("weigh_peaks", (*PEAKS, (INTS(-1),), (INTS(1),), *RECALLS, 0.0)),
-        ("weigh_peaks", (*PEAKS, (INTS(0, 1),), (INTS(1),), *RECALLS, 0.0)),
-        ("weigh_peaks", (*PEAKS, (INTS(0),) * 65, (INTS(1),) * 65, *RECALLS, 0.0)),
-        ("weigh_peaks", (*PEAKS[:6], INTS(1, 1), PEAKS[7], (INTS(0),), (INTS(1),), *RECALLS, 0.0)),
-        ("weigh_peaks", (*PEAKS[:7], (), (INTS(0),), (INTS(1),), *RECALLS, 0.0)),
-        ("weigh_peaks", (*PEAKS[:7], (INTS(1), INTS(1, 1)), (INTS(0),), (INTS(1),), *RECALLS, 0.0)),
-        ("group_weights", (INTS(1, 1), np.array([0, 2], np.int32), INTS(0, 2))),
-        ("group_weights", (INTS(1, 1), np.array([0, -1], np.int32), INTS(0, 2))),
-        ("group_weights", (INTS(1, 1), np.array([0, 1], np.int32), INTS(0, 1))),
-        ("group_weights", (INTS(1, 1), np.array([], np.int32), INTS())),
+        ("weigh_peaks", (*PEAKS, (NARROW(0),), (NARROW(2),), *RECALLS, 0.0)),
+        ("weigh_peaks", (*PEAKS, (NARROW(-1),), (NARROW(1),), *RECALLS, 0.0)),
+        ("weigh_peaks", (*PEAKS, (NARROW(0, 1),), (NARROW(1),), *RECALLS, 0.0)),
+        ("weigh_peaks", (*PEAKS, (NARROW(0),) * 65, (NARROW(1),) * 65, *RECALLS, 0.0)),
+        ("weigh_peaks", (*PEAKS[:2], INTS(0, 2), *PEAKS[3:], (NARROW(0),), (NARROW(1),), *RECALLS, 0.0)),
+        ("weigh_peaks", (*PEAKS[:3], INTS(1), *PEAKS[4:], (NARROW(0),), (NARROW(1),), *RECALLS, 0.0)),
+        ("weigh_peaks", (PEAKS[0], INTS(), *PEAKS[2:], (NARROW(0),), (NARROW(1),), *RECALLS, 0.0)),
+        ("weigh_peaks", (PEAKS[0], INTS(0, 9), *PEAKS[2:], (NARROW(0),), (NARROW(1),), *RECALLS, 0.0)),
+        ("weigh_peaks", (*PEAKS[:5], INTS(1, 1), PEAKS[6], (NARROW(0),), (NARROW(1),), *RECALLS, 0.0)),
+        ("weigh_peaks", (*PEAKS[:6], (), (NARROW(0),), (NARROW(1),), *RECALLS, 0.0)),
+        ("weigh_peaks", (*PEAKS[:6], (INTS(1), INTS(1, 1)), (NARROW(0),), (NARROW(1),), *RECALLS, 0.0)),
+        ("read_records", (b"[]", 0, ())),
+        ("read_records", (b"[]", 0, (b"",) * 9)),
+        ("read_records", (b"[]", 0, (*(bytearray() for _ in range(5)), bytearray(7), *(bytearray() for _ in "abc")))),
+        ("group_weights", (NARROW(1, 1), NARROW(0, 2), INTS(0, 2))),
+        ("group_weights", (NARROW(1, 1), NARROW(0, -1), INTS(0, 2))),
+        ("group_weights", (NARROW(1, 1), NARROW(0, 1), INTS(0, 1))),
+        ("group_weights", (NARROW(1, 1), NARROW(), INTS())),
         ("hit_aps_without", (INTS(0, 3), INTS(0, 2), INTS(1))),
         ("hit_aps_without", (INTS(1, 3), INTS(0, 2), INTS(0))),
         ("hit_aps_without", (INTS(1, 3), INTS(0, 1), INTS(1))),
@@ -334,11 +342,11 @@ CURVE = (INTS(1, 3), INTS(0, 2), INTS(1, 2))  # true positives at the ranks 1 an
         ("hit_aps_with_one", (*CURVE, INTS(0), INTS(1, 1), 1)),
         ("hit_aps_moved", (*CURVE, 0.0, INTS(1), INTS(2), INTS(0, 1), True)),
         ("hit_aps_moved", (*CURVE, 0.0, INTS(0), INTS(2), INTS(0, 2), True)),
-        ("weigh_peaks", (*PEAKS, (INTS(0),), (INTS(1),), *RECALLS[:1], FLOATS(1), 0.0)),
+        ("weigh_peaks", (*PEAKS, (NARROW(0),), (NARROW(1),), *RECALLS[:1], FLOATS(1), 0.0)),
     ],
 )
 def test_rows_that_do_not_exist_are_an_error(function: str, arguments: Any) -> None:
-    with pytest.raises(ValueError, match=r"an array has|not exist|the images do not|too many|no edge|below 1"):
+    with pytest.raises(ValueError, match=r"an array has|not exist|the images do not|too many|no edge|below 1|column"):
         getattr(native.core, function)(*arguments)
 
 

@@ -49,7 +49,10 @@ FUZZER = """
     until, done, paired = time.monotonic() + float(sys.argv[4]), 0, 0
     while time.monotonic() < until:
         text = b"[" + b",".join([damaged(RECORD) for _ in range(rng.randrange(1, 4))]) + b"]"
-        _core.read_records(damaged(text), rng.randrange(3))
+        columns = tuple(bytearray() for _ in range(9))
+        for _ in range(2):  # the second part is appended where the first could be read
+            with suppress(ValueError):
+                _core.read_records(damaged(text), rng.randrange(3), columns)
         _core.split_object(damaged(b'{"images": [], "annotations": ' + text + b"}"))
         _core.parse_number(damaged(str(rng.uniform(-1e3, 1e3)).encode() + b"e%d" % rng.randrange(-400, 400)))
         codes = [bytes(rng.choices(range(40, 115), k=8)) for _ in range(3)]
@@ -75,15 +78,15 @@ FUZZER = """
         place, steps = np.arange(3), np.array([[rng.randrange(0, 9) or 1 for _ in range(4)] for _ in range(2)])
         if rng.random() < 0.9:
             steps.sort()
-        parts = [tuple(np.array(rng.choices(rows, k=size), int) for _ in range(2)) for size in (count, 3)]
+        parts = [tuple(np.array(rng.choices(rows, k=size), np.int32) for _ in range(2)) for size in (count, 2)]
         recalls = np.linspace(0, 1, 101)
         for call in (
-            lambda: _core.running_weights(place, pairs[0]),
             lambda: _core.weigh_peaks(
-                place, place, *pairs, np.sort(pairs[0]), iou, np.array([[0, 1], [rng.randrange(-1, 3), 3]]),
-                (place, place), *parts, recalls, recalls, 0.0
+                place, np.arange(count + 1), np.array([0, count // 2, count]), np.array(rng.choices(rows, k=2)),
+                np.array([1.0, 0.0]), np.array([[0, 1], [rng.randrange(-1, 3), 3]]), (place, place + 5), *parts,
+                recalls, recalls, 0.0
             ),
-            lambda: _core.group_weights(place, pairs[0].astype(np.int32), np.array([0, 1, count])),
+            lambda: _core.group_weights(place.astype(np.int32), pairs[0].astype(np.int32), np.array([0, 1, count])),
             lambda: _core.hit_aps_without(pairs[0] + 1, np.array([0, count // 2, count]), steps),
             lambda: _core.hit_aps_with_one(
                 pairs[0] + 1, np.array([0, count // 2, count]), steps, pairs[1] % 2, pairs[1] + 1, rng.randrange(2)

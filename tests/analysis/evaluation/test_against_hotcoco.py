@@ -13,8 +13,9 @@ from analysis.evaluation.analysis import Analysis
 from analysis.evaluation.average_precision import COCO_IOUS
 from analysis.evaluation.error_types import ERRORS
 from analysis.evaluation.settings import CONVENTIONS
-from analysis.stats.bootstrap import draw_weights, resample
+from analysis.stats.bootstrap import resample
 from analysis.stats.intervals import Difference, difference
+from analysis.stats.resampling import draw_weights
 from tests.analysis import cases, real_pairs
 from tests.analysis.peers import hotcoco_numbers, largest_difference, load, ours, tidecv_numbers
 from tests.analysis.real_pairs import RealPair
@@ -86,7 +87,7 @@ def test_paired_intervals_of_ap_agree_where_copies_count_once(tmp_path: Path, mo
     exact = differences()
     drawn = draw_weights
     monkeypatch.setattr(
-        "analysis.stats.bootstrap.draw_weights",
+        "analysis.stats.resampling.draw_weights",
         lambda *arguments: (np.minimum(one, 1) for one in drawn(*arguments)),
     )
     for name, found in differences().items():

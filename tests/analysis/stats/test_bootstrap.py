@@ -14,7 +14,8 @@ from analysis.evaluation.error_types import ERROR_TYPES
 from analysis.evaluation.matched_run import Curve, MatchedRun
 from analysis.evaluation.settings import Settings
 from analysis.evaluation.tide import match_and_label
-from analysis.stats.bootstrap import Resampled, WeightedAP, draw_weights, resample, weighted_ap
+from analysis.stats.bootstrap import Resampled, WeightedAP, resample, weighted_ap
+from analysis.stats.resampling import draw_weights
 from tests.analysis import real_pairs
 from tests.analysis.peers import load
 from tests.analysis.scenes import SceneFiles, clustered_boxes, grid_boxes, scenes

@@ -111,7 +111,7 @@ def test_the_seed_decides_and_threads_do_not(example: Any, monkeypatch: pytest.M
 
     first = low(1)
     assert low(2) != first
-    monkeypatch.setattr("analysis.stats.bootstrap.threads", lambda: 1)
+    monkeypatch.setattr("analysis.stats.resampling.threads", lambda: 1)
     assert low(1) == first
 
 
