@@ -1,7 +1,11 @@
 """Rows that belong together (an image, a category, a detection's pairs), without a loop over the groups."""
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 from numpy.typing import NDArray
+
+from analysis import native
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -15,6 +19,9 @@ def order_by_index(index: Ints, limit: int) -> Ints:
 
     numpy sorts 16-bit keys by radix; larger indices take one pass for every 16 bits.
     """
+    if native.core is not None:
+        columns = np.ascontiguousarray(index, dtype=np.int64), max(limit, 1)
+        return np.frombuffer(native.core.order_by_index(*columns), dtype=np.int64)
     order = np.argsort(index.astype(np.uint16), kind="stable")
     for shift in range(_DIGIT, max(limit - 1, 1).bit_length(), _DIGIT):
         order = order[np.argsort((index[order] >> shift).astype(np.uint16), kind="stable")]
@@ -29,6 +36,8 @@ def order_descending(values: Floats) -> Ints:
     >>> order_descending(np.array([0.5, 0.9, 0.5])).tolist()
     [1, 0, 2]
     """
+    if native.core is not None:
+        return np.frombuffer(native.core.order_descending(np.ascontiguousarray(values)), dtype=np.int64)
     order = np.argsort(-values)
     falling = values[order]
     equal = falling[1:] == falling[:-1]
@@ -99,6 +108,18 @@ def occurring(count: int, *indices: Ints) -> Ints:
     return np.flatnonzero(found)
 
 
+BLOCK = 1 << 16  # rows
+
+
+def blocks(rows: int) -> Iterator[slice]:
+    """The rows in blocks of 65,536: what is computed of one stays in the cache, and no array of all rows is made.
+
+    >>> [block.stop for block in blocks(100_000)]
+    [65536, 100000]
+    """
+    return (slice(low, min(low + BLOCK, rows)) for low in range(0, rows, BLOCK))
+
+
 LARGEST_TABLE = 16  # bytes for each value that is looked up in a table of flags
 
 
@@ -108,27 +129,45 @@ def is_among(values: Ints, ascending: Ints) -> Bools:
     >>> is_among(np.array([3, 4]), np.array([1, 3])).tolist()
     [True, False]
     """
+    return look_up(len(values), ascending, lambda block: values[block])
+
+
+def look_up(count: int, ascending: Ints, values: Callable[[slice], Ints]) -> Bools:
+    """The same of values that are made block by block, bool[count]."""
+    found = np.zeros(count, dtype=np.bool_)
     if not len(ascending):
-        return np.zeros(len(values), dtype=np.bool_)
-    first, span = int(ascending[0]), int(ascending[-1]) - int(ascending[0]) + 1
-    found: Bools
-    if span <= LARGEST_TABLE * len(values):  # one look-up a value, not a search
+        return found
+    first, last = int(ascending[0]), int(ascending[-1])
+    span = last - first + 1
+    if span <= LARGEST_TABLE * count:  # one look-up a value, not a search
         table = np.zeros(span + 1, dtype=np.bool_)  # its last entry is for what lies outside
         table[ascending - first] = True
-        found = table[np.where((values >= first) & (values <= ascending[-1]), values - first, span)]
-    else:
-        found = ascending[np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)] == values
+        for block in blocks(count):
+            found[block] = table[_places(values(block), first, last)]
+        return found
+    for block in blocks(count):
+        some = values(block)
+        found[block] = ascending[np.minimum(np.searchsorted(ascending, some), len(ascending) - 1)] == some
     return found
+
+
+def _places(values: Ints, first: int, last: int) -> Ints:
+    """The places of values in a table from ``first`` to ``last``; behind its end for those outside."""
+    return np.where((values >= first) & (values <= last), values - first, last - first + 1)
 
 
 def index_of(values: Ints, ascending: Ints) -> Ints:
     """The index of each value in ascending ids, -1 where it is not among them."""
     if not len(ascending):
         return np.full(len(values), -1)
-    first, span = int(ascending[0]), int(ascending[-1]) - int(ascending[0]) + 1
+    first, last = int(ascending[0]), int(ascending[-1])
+    span = last - first + 1
     if span <= len(values) + len(ascending):  # a table of all ids between: one look-up a value
         table = np.full(span + 1, -1)  # its last entry is for what lies outside
         table[ascending - first] = np.arange(len(ascending))
-        return table[np.where((values >= first) & (values <= ascending[-1]), values - first, span)]
+        found = np.empty(len(values), dtype=np.int64)
+        for block in blocks(len(values)):
+            found[block] = table[_places(values[block], first, last)]
+        return found
     place = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
     return np.where(ascending[place] == values, place, -1)

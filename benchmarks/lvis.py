@@ -22,11 +22,9 @@ from benchmarks.breakdown import generate, in_turn, peak_megabytes, process  # n
 CATEGORIES, EACH, OBJECTS, CHECKED = 1203, 300, 12, 20  # an image: detections, objects, categories looked for
 
 OURS = """
-from analysis import break_down, coco_metrics, read_detections, read_ground_truth
+from analysis import Analysis, Settings, read_detections, read_ground_truth
 gt = read_ground_truth({truth!r})
-dt = read_detections({predictions!r}, gt)
-coco_metrics(gt, dt)
-break_down(gt, dt)
+Analysis(gt, Settings.on(gt), metrics=True).of("run", read_detections({predictions!r}, gt))
 """
 HOTCOCO = """
 from hotcoco import COCO, COCOeval

@@ -196,9 +196,13 @@ def _with_curves(status: RunStatus, folder: RunFolder) -> RunStatus:
 
 
 def _with_result(status: RunStatus, folder: RunFolder) -> RunStatus:
-    """The AP of a finished run and how long it took, where its files tell."""
+    """The AP of a finished run and how long it took, where its files tell; what cannot be read is said."""
     trained, ended, seconds = None, None, 0.0
-    for line in folder.read_events():
+    try:
+        events, message = folder.read_events(), status.message
+    except BadInput as error:
+        events, message = [], str(error)
+    for line in events:
         if line["event"] == "trained":
             trained, ended = line["time"], None
         elif line["event"] in (*FINAL, "interrupted"):
@@ -216,6 +220,7 @@ def _with_result(status: RunStatus, folder: RunFolder) -> RunStatus:
         ap=ap if ap is not None and ap >= 0 else None,
         seconds=seconds or None,
         seconds_after_training=_between(trained, ended),
+        message=message,
     )
 
 

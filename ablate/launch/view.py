@@ -305,7 +305,8 @@ def _note(status: RunStatus) -> str:
         return job.words
     if status.owner is not None and status.state == "running":
         return "" if status.owner.machine == machine() else f"on {status.owner.host}"
-    message = _message(status) if status.state in (*FAILED, "interrupted", "blocked", "out_of_memory") else ""
+    told = (*FAILED, "interrupted", "blocked", "out_of_memory", "finished")
+    message = _message(status) if status.state in told else ""
     return "; ".join(filter(None, (message, job.words if job is not None else "", status.older)))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.arrays import Bools, Ints, distinct, is_among
+from analysis.arrays import Bools, Ints, distinct, look_up
 
 ABSENT, INCOMPLETE = LVIS_KEYS = ("neg_category_ids", "not_exhaustive_category_ids")
 FREQUENCIES = ("r", "c", "f")  # of a category, by the training images that have it: rare, common, frequent
@@ -29,11 +29,14 @@ class Federated:
 
     def is_checked(self, image: Ints, category: Ints) -> Bools:
         """bool[N] whether a category was looked for in an image, for i64[N] of each."""
-        return is_among(image * self.categories + category, self.checked)
+        return self._are_listed(image, category, self.checked)
 
     def is_incomplete(self, image: Ints, category: Ints) -> Bools:
         """bool[N] whether objects of a category may be missing from the annotations of an image."""
-        return is_among(image * self.categories + category, self.incomplete)
+        return self._are_listed(image, category, self.incomplete)
+
+    def _are_listed(self, image: Ints, category: Ints, keys: Ints) -> Bools:
+        return look_up(len(image), keys, lambda block: image[block] * self.categories + category[block])
 
 
 def build_federated(

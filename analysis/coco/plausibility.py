@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.arrays import Bools, Floats, Ints, best_in_group, distinct, is_among, order_by_index
+from analysis.arrays import Bools, Floats, Ints, best_in_group, blocks, distinct, is_among, order_by_index
 from analysis.coco.masks import Masks
 
 if TYPE_CHECKING:
@@ -99,14 +99,16 @@ def of_detections(box: Floats, score: Floats, image: Ints, category: Ints, groun
         return ["there are no detections: every object is missed"]
     images = len(ground_truth.image_id)
     outside = 0 if score.min() >= 0 and score.max() <= 1 else int(((score < 0) | (score > 1)).sum())
-    x, y, w, h = np.ascontiguousarray(box.T)
-    flat = 0 if w.min() > 0 and h.min() > 0 else int(((w == 0) | (h == 0)).sum())
     normalised = bool(box.max() <= 1)
     sized: Bools = np.asarray((ground_truth.image_size > 0).all(axis=1))
     height, width = np.where(sized, ground_truth.image_size.T * 1.05, np.inf)
-    beyond = (x + w > width[image]) | (y + h > height[image])
+    flat = beyond = 0
+    for block in blocks(len(box)):
+        x, y, w, h = np.ascontiguousarray(box[block].T)
+        flat += int(((w == 0) | (h == 0)).sum())
+        beyond += int(((x + w > width[image[block]]) | (y + h > height[image[block]])).sum())
     on_sized = len(image) if sized.all() else int(sized[image].sum())
-    past = int(beyond.sum()) / max(1, on_sized)  # the share of the boxes on images of known size
+    past = beyond / max(1, on_sized)  # the share of the boxes on images of known size
     unseen = int((np.bincount(image, minlength=images) == 0).sum())
     cases = (
         (outside, f"{outside:,} scores are outside 0..1 (logits?): only their order is used"),
@@ -167,8 +169,11 @@ def _shifted_categories(box_score: Floats, category: Ints, image: Ints, ground_t
     ids = np.array(ground_truth.category_id)
     classes = len(ids)
     present = distinct(ground_truth.image * classes + ground_truth.category)
-    order = order_by_index(image, len(ground_truth.image_id))
-    best = order[best_in_group(image[order], box_score[order])[1]]
+    if (image[1:] >= image[:-1]).all():  # as most files are
+        best = best_in_group(image, box_score)[1]
+    else:
+        order = order_by_index(image, len(ground_truth.image_id))
+        best = order[best_in_group(image[order], box_score[order])[1]]
     if not len(present) or len(best) < 20:
         return ""
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from analysis.arrays import Bools, Floats, Ints
+from analysis.arrays import Bools, Floats, Ints, blocks
 from analysis.coco.federated import LVIS_KEYS, federated_faults
 from analysis.coco.masks import NOTHING, Masks
 from analysis.exceptions import BadInput, BadRecords
@@ -437,12 +437,14 @@ def box_fault(box: object) -> str:
 
 def good_boxes(box: Floats) -> Bools:
     """bool[N] whether boxes f64[N, 4] xywh are without a fault."""
-    sides = np.ascontiguousarray(box.T)
-    if len(box) and sides.max() <= FURTHEST and sides[:2].min() >= -FURTHEST and sides[2:].min() >= 1 / FURTHEST:
-        return np.ones(len(box), dtype=np.bool_)  # as usual; no comparison holds with NaN
-    good = (np.abs(sides) <= FURTHEST).all(axis=0)
-    good &= ((sides[2:] == 0) | (sides[2:] >= 1 / FURTHEST)).all(axis=0)
-    return np.asarray(good, dtype=np.bool_)
+    good = np.ones(len(box), dtype=np.bool_)
+    for block in blocks(len(box)):
+        sides = np.ascontiguousarray(box[block].T)
+        if sides.max() <= FURTHEST and sides[:2].min() >= -FURTHEST and sides[2:].min() >= 1 / FURTHEST:
+            continue  # as usual; no comparison holds with NaN
+        good[block] = (np.abs(sides) <= FURTHEST).all(axis=0)
+        good[block] &= ((sides[2:] == 0) | (sides[2:] >= 1 / FURTHEST)).all(axis=0)
+    return good
 
 
 def check_boxes(path: Path, kind: str, box: Floats, row: Ints) -> None:

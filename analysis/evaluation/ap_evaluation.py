@@ -5,6 +5,7 @@ COCO's 12 numbers, and LVIS's 13 under its rules, which hold where the ground tr
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -154,12 +155,15 @@ def evaluate(
     occur = occurring(len(ground_truth.category_id), *both)
     number = inverse(occur, len(ground_truth.category_id))
     true_category, category = (number[one] for one in both)
-    group = image if federated else image * len(occur) + category
+    if federated:
+        place = np.arange(len(image)) - group_starts(image, len(ground_truth.image_id))[image]
+    else:
+        place = place_in_group(image * len(occur) + category)
     if micro:
         occur, true_category, category = np.full(1, -1), np.zeros_like(true_category), np.zeros_like(category)
     classes = len(occur)
     ranking = rank(paired.by_score, category, classes)
-    place = place_in_group(group)[ranking.rows]  # positions are by descending score within an image
+    place = place[ranking.rows]  # positions are image by image, and by descending score within each
     # Few detections overlap an object of their category. The others count or not, whatever the IoU.
     first = np.diff(found.detection, prepend=-1) > 0
     near = found.detection[first]
@@ -177,13 +181,14 @@ def evaluate(
     objects = np.zeros((shape[0], classes), dtype=np.int64)
     counted = np.zeros(classes, dtype=np.int64)
     of_size = []
+    total: NDArray[Any] = np.zeros(len(image) + 1, dtype=np.int32 if len(image) < 2**31 else np.int64)
     for a, limits in enumerate(sizes.values()):
         ignored, out_of_range = ignored_by_size(ground_truth, area, iou_type, limits)
         excused = out_of_range | paired.excused
         counts = ~excused[ranking.rows]
         before = []  # under each cap, how many of a category count before each detection that may match
         for cap in precision_caps:
-            total = np.concatenate([[0], np.cumsum(counts & (place < cap))])
+            np.cumsum(counts & (place < cap), dtype=total.dtype, out=total[1:])
             before.append(total[rank_of_near] - total[ranking.start[near_category]])
         if not a:
             counted += np.bincount(ranking.category[counts], minlength=classes)

@@ -16,6 +16,7 @@ from analysis.arrays import (
     Floats,
     Ints,
     best_in_group,
+    blocks,
     group_starts,
     inverse,
     order_by_index,
@@ -85,8 +86,13 @@ def build_pairs(ground_truth: GroundTruth, detections: Detections, order: Ints, 
     else:
         parts = [list(part) for part in (_mask_blocks(sides) if masks else _box_blocks(sides))]
     # Column by column, so that never all of them are in memory twice.
-    d, g, iou = (np.concatenate([np.empty(0, kind), *(part.pop(0) for part in parts)]) for kind in PAIR)
+    d, g, iou = parts[0] if len(parts) == 1 else (_joined(parts, kind) for kind in PAIR)
     return Pairs(d, by_image[g], iou)
+
+
+def _joined(parts: list[list[Any]], kind: type) -> Any:
+    """The first column of all parts, which they lose."""
+    return np.concatenate([np.empty(0, kind), *(part.pop(0) for part in parts)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,11 +120,9 @@ class _Sides:
 
 def _core_pairs(sides: _Sides, masks: bool) -> list[list[Any]]:
     """By the compiled core; masks, which take long, some images at a time on each processor."""
-    starts = sides.detection_start, sides.truth_start
-    arguments: list[Any] = [sides.detections.box[sides.order], sides.ground_truth.box[sides.by_image]]
-    whole: list[Any] = []
+    starts, rows = (sides.detection_start, sides.truth_start), (sides.order, sides.by_image)
+    whole: list[Any] = [np.ascontiguousarray(one.box) for one in (sides.detections, sides.ground_truth)]
     if masks:
-        arguments = [sides.order, sides.by_image]
         both = sides.detections.masks.run_lengths, sides.ground_truth.masks.run_lengths
         whole = [one.parts for one in both if one is not None]
 
@@ -126,12 +130,13 @@ def _core_pairs(sides: _Sides, masks: bool) -> list[list[Any]]:
         low, high = images
         places = [slice(start[low], start[high]) for start in starts]
         edges = [start[low : high + 1] - start[low] for start in starts]
-        some = [one[place] for one, place in zip(arguments, places, strict=True)]
+        some = [one[place] for one, place in zip(rows, places, strict=True)]
         work = native.core.pair_masks if masks else native.core.pair_boxes
         found = work(high - low, *edges, *some, *whole, sides.inside[places[1]])
         columns = [np.frombuffer(one, dtype=kind) for one, kind in zip(found, PAIR, strict=True)]
         for column, place in zip(columns[:2], places, strict=True):
-            column += place.start
+            if place.start:
+                column += place.start
         return columns
 
     images, jobs = len(sides.truth_start) - 1, threads(len(sides.order) * MASK_COST) if masks else 1
@@ -241,14 +246,17 @@ def pair_detections(ground_truth: GroundTruth, detections: Detections, settings:
     by_score = cap_per_group(by_score, group, settings.max_dets)
     unchecked = by_score[:0]
     if ground_truth.federated and coco:
-        checked = ground_truth.federated.is_checked(image[by_score], detections.category[by_score])
+        checked = ground_truth.federated.is_checked(image, detections.category)[by_score]
         by_score, unchecked = by_score[checked], by_score[~checked]
     row = by_score[order_by_index(image[by_score], images)]
     # What is ignored in the tidecv convention is a region, of which a detection has a share inside.
     inside = ground_truth.crowd if coco else ground_truth.ignore
     pairs = build_pairs(ground_truth, detections, row, settings.iou_type, inside)
-    same = detections.category[row][pairs.detection] == ground_truth.category[pairs.truth]
-    excused = _excused(ground_truth, image[row], detections.category[row], coco=coco)
+    category = detections.category[row]
+    same = np.empty(len(pairs.iou), dtype=np.bool_)
+    for block in blocks(len(same)):
+        same[block] = category[pairs.detection[block]] == ground_truth.category[pairs.truth[block]]
+    excused = _excused(ground_truth, image[row], category, coco=coco)
     return PairedDetections(row, inverse(row, len(detections))[by_score], pairs, same, excused, unchecked)
 
 

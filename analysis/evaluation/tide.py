@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.arrays import Bools, Floats, Ints, order_by_index, order_descending
+from analysis.arrays import Bools, Floats, Ints, blocks, order_by_index, order_descending
 from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.average_precision import rank
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS
@@ -204,24 +204,28 @@ def _nearest_label(
     nearest: _Nearest, matched: Bools, labelled: Bools, settings: Settings
 ) -> tuple[NDArray[np.int8], Ints, Floats]:
     """By position the label i8[n], the object i64[n] that it is about (-1: none), and the IoU f64[n] with that."""
-    best_same, same_target = np.where(labelled, nearest.same[0], 0.0), nearest.same[1]
-    best_other, other_target = np.where(labelled, nearest.other[0], 0.0), nearest.other[1]
     own = nearest.pairs
     used = (own.iou >= settings.iou) & matched[own.truth] & labelled[own.detection]
     best_used, used_target = best_objects(own, used, len(labelled), len(matched))
 
     t_f, t_b = settings.iou, settings.background_iou
-    overlap = np.maximum(best_same, best_other)
-    error = np.full(len(labelled), BOTH, dtype=np.int8)
+    error = np.empty(len(labelled), dtype=np.int8)
     target = np.full(len(labelled), -1, dtype=np.int64)
-    error[overlap <= t_b] = BG
-    for label, holds, best, aim in (  # the last one that holds stays
-        (DUP, best_used >= t_f, best_used, used_target),
-        (CLS, best_other >= t_f, best_other, other_target),
-        (LOC, (best_same >= t_b) & (best_same <= t_f), best_same, same_target),
-    ):
-        rows = np.flatnonzero(holds)
-        error[rows], target[rows], overlap[rows] = label, aim[rows], best[rows]
+    overlap = np.empty(len(labelled))
+    for block in blocks(len(labelled)):
+        best_same, best_other = (
+            np.where(labelled[block], best[block], 0.0) for best in (nearest.same[0], nearest.other[0])
+        )
+        overlap[block] = np.maximum(best_same, best_other)
+        error[block] = np.where(overlap[block] <= t_b, BG, BOTH)
+        for label, holds, best, aim in (  # the last one that holds stays
+            (DUP, best_used[block] >= t_f, best_used[block], used_target),
+            (CLS, best_other >= t_f, best_other, nearest.other[1]),
+            (LOC, (best_same >= t_b) & (best_same <= t_f), best_same, nearest.same[1]),
+        ):
+            rows = np.flatnonzero(holds)
+            for values, new in ((error, label), (target, aim[block][rows]), (overlap, best[rows])):
+                values[block][rows] = new
     return error, target, overlap
 
 

@@ -8,6 +8,7 @@ that uses it has a counterpart in NumPy, msgspec or pycocotools beside the call;
                       the rules for single records then read (`analysis.coco.columns`)
 ``split_object``      where the value of each key of a JSON object stands; None where it is unusual
 ``decode_masks``      masks as run lengths, with area and box (`analysis.coco.run_lengths`)
+``order_descending``  the order of numbers from high to low, equal ones as they stand (`analysis.arrays`)
 ``pair_boxes``        the boxes of each image that overlap (`analysis.evaluation.matching`); ``pair_masks`` likewise
 ``best_objects``      the object that each detection overlaps most; ``match_pairs`` and ``match_coco`` match greedily
                       (`analysis.evaluation.matching`)

@@ -9,23 +9,26 @@ typedef struct {
     size_t room;
 } Side;
 
-static int make_sides(Side *side, size_t room) { /* 0: memory is full */
+static int make_sides(Side *side, size_t room) { /* 0, with an error: memory is full */
     if (room <= side->room) return 1;
     double *all = realloc(side->left, 7 * 8 * room);
-    if (!all) return 0;
+    if (!all) {
+        PyGILState_STATE lock = PyGILState_Ensure();
+        PyErr_NoMemory();
+        PyGILState_Release(lock);
+        return 0;
+    }
     *side = (Side){all,            all + room,     all + 2 * room,           all + 3 * room,
                    all + 4 * room, all + 5 * room, (int64_t *)(all + 6 * room), room};
     return 1;
 }
 
-static void take_sides(Side *side, const double *box, size_t count) {
-    for (size_t row = 0; row < count; row++, box += 4) {
-        side->left[row] = box[0];
-        side->top[row] = box[1];
-        side->right[row] = box[2] + box[0];
-        side->bottom[row] = box[3] + box[1];
-        side->area[row] = box[2] * box[3];
-    }
+static void take_side(Side *side, size_t row, const double *box) {
+    side->left[row] = box[0];
+    side->top[row] = box[1];
+    side->right[row] = box[2] + box[0];
+    side->bottom[row] = box[3] + box[1];
+    side->area[row] = box[2] * box[3];
 }
 
 /* The rows of the objects that a box overlaps; without a branch on what is hardly predictable. */
@@ -44,55 +47,64 @@ static size_t overlapping(const Side *side, size_t count, const double *box) {
     return hits;
 }
 
-/* 0: memory is full. */
-static int pair_image(Found *found, Side *side, const double *detections, const double *objects, const uint8_t *inside,
-                      const int64_t *d, const int64_t *g) {
+/* The boxes of detections and objects, and which of them are paired: rows, image by image. */
+typedef struct {
+    const double *detections, *objects;
+    const int64_t *detection_row, *object_row;
+    const uint8_t *inside;
+} Boxes;
+
+/* The pairs of an image; 0, with an error: memory is full. */
+static int pair_image(Found *found, Side *side, const Boxes *of, const int64_t *d, const int64_t *g) {
     size_t count = (size_t)(g[1] - g[0]);
     if (!count || d[0] == d[1]) return 1;
     if (!make_sides(side, count)) return 0;
-    take_sides(side, objects + 4 * g[0], count);
+    for (size_t row = 0; row < count; row++) take_side(side, row, of->objects + 4 * of->object_row[g[0] + (int64_t)row]);
     for (int64_t detection = d[0]; detection < d[1]; detection++) {
-        const double *box = detections + 4 * detection;
+        const double *box = of->detections + 4 * of->detection_row[detection];
         double area = box[2] * box[3];
         size_t hits = overlapping(side, count, box);
         for (size_t hit = 0; hit < hits; hit++) {
             int64_t row = side->hit[hit], object = g[0] + row;
             double common = side->common[hit];
-            double all = inside[object] ? area : area + side->area[row] - common;
+            double all = of->inside[object] ? area : area + side->area[row] - common;
             if (!add_pair(found, detection, object, common / all)) return 0;
         }
     }
     return 1;
 }
 
-/* pair_boxes(images, detection_start, object_start, detection_box f64[n, 4], object_box f64[m, 4], inside bool[m]):
-   the pairs of each image with IoU > 0, rows counted in the order given; boxes are x, y, width, height. */
+/* pair_boxes(images, detection_start, object_start, detection_row i64[n], object_row i64[m], detection_box f64[N, 4],
+   object_box f64[M, 4], inside bool[m]): the pairs of each image with IoU > 0, as places in the rows, which are image by
+   image; boxes are x, y, width, height. */
 PyObject *pair_boxes(PyObject *self, PyObject *arguments) {
     (void)self;
     Py_ssize_t images;
-    PyObject *given[5], *result = NULL;
-    if (!PyArg_ParseTuple(arguments, "nOOOOO", &images, &given[0], &given[1], &given[2], &given[3], &given[4]))
+    PyObject *given[7], *result = NULL;
+    if (!PyArg_ParseTuple(arguments, "nOOOOOOO", &images, &given[0], &given[1], &given[2], &given[3], &given[4], &given[5],
+                          &given[6]))
         return NULL;
-    Column column[5] = {0};
+    Column column[7] = {0};
     Found found = {0};
     Side side = {0};
-    const double *detections = open_column(given[2], &column[2], -1, 32);
-    const double *objects = detections ? open_column(given[3], &column[3], -1, 32) : NULL;
-    const uint8_t *inside = objects ? open_column(given[4], &column[4], column[3].view.len / 32, 1) : NULL;
-    const int64_t *d_start = inside ? open_starts(given[0], &column[0], images, column[2].view.len / 32) : NULL;
-    const int64_t *g_start = d_start ? open_starts(given[1], &column[1], images, column[3].view.len / 32) : NULL;
+    Boxes of = {0};
+    if (!(of.detections = open_column(given[4], &column[4], -1, 32))) goto done;
+    if (!(of.objects = open_column(given[5], &column[5], -1, 32))) goto done;
+    if (!(of.detection_row = open_rows(given[2], &column[2], column[4].view.len / 32))) goto done;
+    if (!(of.object_row = open_rows(given[3], &column[3], column[5].view.len / 32))) goto done;
+    Py_ssize_t detections = column[2].view.len / 8, objects = column[3].view.len / 8;
+    if (!(of.inside = open_column(given[6], &column[6], objects, 1))) goto done;
+    const int64_t *d_start = open_starts(given[0], &column[0], images, detections);
+    const int64_t *g_start = d_start ? open_starts(given[1], &column[1], images, objects) : NULL;
     if (!g_start) goto done;
     int good = 1;
     Py_BEGIN_ALLOW_THREADS
     for (Py_ssize_t image = 0; good && image < images; image++)
-        good = pair_image(&found, &side, detections, objects, inside, d_start + image, g_start + image);
+        good = pair_image(&found, &side, &of, d_start + image, g_start + image);
     Py_END_ALLOW_THREADS
-    if (good)
-        result = pairs_found(&found);
-    else
-        PyErr_NoMemory();
+    if (good) result = pairs_found(&found);
 done:
-    for (int place = 0; place < 5; place++) close_column(&column[place]);
+    for (int place = 0; place < 7; place++) close_column(&column[place]);
     free_pairs(&found);
     free(side.left);
     return result;

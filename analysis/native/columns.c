@@ -1,6 +1,5 @@
 /* Arrays that Python gives, checked, and pairs that it gets. */
 #include "core.h"
-#include <stdlib.h>
 
 const void *open_column(PyObject *array, Column *column, Py_ssize_t rows, Py_ssize_t width) {
     if (PyObject_GetBuffer(array, &column->view, PyBUF_SIMPLE)) return NULL;
@@ -26,19 +25,33 @@ void close_column(Column *column) {
     column->open = 0;
 }
 
+const int64_t *open_rows(PyObject *array, Column *column, Py_ssize_t count) {
+    const int64_t *row = open_column(array, column, -1, 8);
+    int good = 1;
+    for (Py_ssize_t place = 0; row && place < column->view.len / 8; place++)
+        good &= (uint64_t)row[place] < (uint64_t)count;
+    if (good) return row;
+    PyErr_SetString(PyExc_ValueError, "a row that does not exist");
+    return NULL;
+}
+
+/* Pairs are found without Python's lock, which the arrays need when they grow. */
 static int make_room(Found *found) {
-    size_t room = found->room ? 2 * (size_t)found->room : 1 << 12;
-    void *iou = realloc(found->iou, room * 8);
-    if (iou) found->iou = iou;
-    void *detection = realloc(found->detection, room * 8);
-    if (detection) found->detection = detection;
-    void *object = realloc(found->object, room * 8);
-    if (object) found->object = object;
-    if (iou && detection && object) {
-        found->room = (Py_ssize_t)room;
-        return 1;
+    PyGILState_STATE lock = PyGILState_Ensure();
+    Py_ssize_t room = found->room ? 2 * found->room : 1 << 12;
+    int good = 1;
+    for (int place = 0; good && place < 3; place++) {
+        if (!found->array[place]) found->array[place] = PyByteArray_FromStringAndSize(NULL, 0);
+        good = found->array[place] && !PyByteArray_Resize(found->array[place], 8 * room);
     }
-    return 0;
+    if (good) {
+        found->detection = (int64_t *)PyByteArray_AsString(found->array[0]);
+        found->object = (int64_t *)PyByteArray_AsString(found->array[1]);
+        found->iou = (double *)PyByteArray_AsString(found->array[2]);
+        found->room = room;
+    }
+    PyGILState_Release(lock);
+    return good;
 }
 
 int add_pair(Found *found, int64_t detection, int64_t object, double iou) {
@@ -49,22 +62,13 @@ int add_pair(Found *found, int64_t detection, int64_t object, double iou) {
     return 1;
 }
 
-static PyObject *array_of(const void *items, Py_ssize_t count) {
-    return PyByteArray_FromStringAndSize(items, 8 * count);
-}
-
-PyObject *pairs_found(const Found *found) {
-    PyObject *detection = array_of(found->detection, found->count);
-    PyObject *object = detection ? array_of(found->object, found->count) : NULL;
-    PyObject *iou = object ? array_of(found->iou, found->count) : NULL;
-    if (iou) return Py_BuildValue("NNN", detection, object, iou);
-    Py_XDECREF(detection);
-    Py_XDECREF(object);
-    return NULL;
+PyObject *pairs_found(Found *found) {
+    if (!found->room && !make_room(found)) return NULL;
+    for (int place = 0; place < 3; place++)
+        if (PyByteArray_Resize(found->array[place], 8 * found->count)) return NULL;
+    return Py_BuildValue("OOO", found->array[0], found->array[1], found->array[2]);
 }
 
 void free_pairs(Found *found) {
-    free(found->detection);
-    free(found->object);
-    free(found->iou);
+    for (int place = 0; place < 3; place++) Py_XDECREF(found->array[place]);
 }

@@ -46,17 +46,20 @@ typedef struct {
 const void *open_column(PyObject *array, Column *column, Py_ssize_t rows, Py_ssize_t width);
 /* Where the rows of each image begin, i64[images + 1], ascending from 0 to `rows`. */
 const int64_t *open_starts(PyObject *array, Column *column, Py_ssize_t images, Py_ssize_t rows);
+/* Rows i64[n], each of 0 .. count - 1. */
+const int64_t *open_rows(PyObject *array, Column *column, Py_ssize_t count);
 void close_column(Column *column);
 
 /* --- Pairs (columns.c) of a detection and an object with their IoU --- */
 typedef struct {
-    double *iou;
+    PyObject *array[3]; /* bytearrays, which grow */
     int64_t *detection, *object;
+    double *iou;
     Py_ssize_t count, room;
 } Found;
 
-int add_pair(Found *found, int64_t detection, int64_t object, double iou); /* 0: memory is full */
-PyObject *pairs_found(const Found *found);                                 /* detections i64, objects i64, IoUs f64 */
+int add_pair(Found *found, int64_t detection, int64_t object, double iou); /* 0, with an error: memory is full */
+PyObject *pairs_found(Found *found);                                       /* detections i64, objects i64, IoUs f64 */
 void free_pairs(Found *found);
 
 void best_from_here(double *value, int64_t count); /* matching.c: each becomes the highest of itself and all later ones */
@@ -65,6 +68,8 @@ PyObject *take_powers(PyObject *, PyObject *);
 PyObject *parse_number(PyObject *, PyObject *);
 PyObject *read_records(PyObject *, PyObject *);
 PyObject *split_object(PyObject *, PyObject *);
+PyObject *order_by_index(PyObject *, PyObject *);
+PyObject *order_descending(PyObject *, PyObject *);
 PyObject *pair_boxes(PyObject *, PyObject *);
 PyObject *best_objects(PyObject *, PyObject *);
 PyObject *match_pairs(PyObject *, PyObject *);

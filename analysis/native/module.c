@@ -6,6 +6,8 @@ static PyMethodDef functions[] = {
     {"parse_number", parse_number, METH_O, NULL},
     {"read_records", read_records, METH_VARARGS, NULL},
     {"split_object", split_object, METH_O, NULL},
+    {"order_by_index", order_by_index, METH_VARARGS, NULL},
+    {"order_descending", order_descending, METH_O, NULL},
     {"pair_boxes", pair_boxes, METH_VARARGS, NULL},
     {"best_objects", best_objects, METH_VARARGS, NULL},
     {"match_pairs", match_pairs, METH_VARARGS, NULL},

@@ -225,17 +225,6 @@ static int meet(const int32_t *a, const int32_t *b) {
     return 1;
 }
 
-/* Rows of masks i64[n], each below `masks`. */
-static const int64_t *open_rows(PyObject *array, Column *column, Py_ssize_t masks) {
-    const int64_t *row = open_column(array, column, -1, 8);
-    for (Py_ssize_t place = 0; row && place < column->view.len / 8; place++)
-        if (row[place] < 0 || row[place] >= masks) {
-            PyErr_SetString(PyExc_ValueError, "a row of no mask");
-            return NULL;
-        }
-    return row;
-}
-
 typedef struct {
     Column column[5];
     const uint32_t *end;
@@ -303,10 +292,7 @@ PyObject *pair_masks(PyObject *self, PyObject *arguments) {
                 good = add_pair(&found, d, g, both / all);
             }
     Py_END_ALLOW_THREADS
-    if (good)
-        result = pairs_found(&found);
-    else
-        PyErr_NoMemory();
+    if (good) result = pairs_found(&found);
 done:
     for (int place = 0; place < 5; place++) {
         close_column(&a.column[place]);

@@ -225,6 +225,7 @@ def interval_text(number: Interval, *, sign: bool = False) -> str:
 def scope(one: "VsBaseline") -> str:
     """What a difference speaks of: two models, or designs over n seeds.
 
+    >>> from analysis.stats.compare import VsBaseline
     >>> scope(VsBaseline("b", (0,), {}, {}, None)), scope(VsBaseline("b", (0, 1), {}, {}, None))
     ('for these two models', 'over n = 2 seeds')
     """

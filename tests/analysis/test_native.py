@@ -15,9 +15,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 from pycocotools import mask as pycocotools
 
 from analysis import BadInput, GroundTruth, break_down, load, native, read_detections, read_ground_truth
+from analysis.arrays import order_by_index, order_descending
 from analysis.coco import columns
 from analysis.coco.columns import read_columns, stream_columns
 from analysis.coco.run_lengths import run_lengths_of
@@ -274,17 +277,36 @@ def test_pairs_are_those_of_numpy_and_pycocotools(iou_type: str, convention: str
 
 @compiled
 @pytest.mark.parametrize(
-    "arguments",
+    ("images", "edges", "rows", "inside"),
     [
-        (1, np.array([0, 2]), np.array([0, 1]), np.zeros((1, 4)), np.zeros((1, 4)), np.zeros(1, bool)),
-        (1, np.array([0, 1]), np.array([0, 1]), np.zeros((1, 4)), np.zeros((1, 4)), np.zeros(2, bool)),
-        (2, np.array([0, 2, 1]), np.array([0, 0, 1]), np.zeros((1, 4)), np.zeros((1, 4)), np.zeros(1, bool)),
-        (1, np.array([-1, 1]), np.array([0, 1]), np.zeros((1, 4)), np.zeros((1, 4)), np.zeros(1, bool)),
+        (1, ([0, 2], [0, 1]), ([0], [0]), 1),
+        (1, ([0, 1], [0, 1]), ([0], [0]), 2),
+        (2, ([0, 2, 1], [0, 0, 1]), ([0], [0]), 1),
+        (1, ([-1, 1], [0, 1]), ([0], [0]), 1),
+        (1, ([0, 1], [0, 1]), ([1], [0]), 1),
+        (1, ([0, 1], [0, 1]), ([0], [-1]), 1),
     ],
 )
-def test_arrays_that_do_not_fit_are_an_error(arguments: Any) -> None:
-    with pytest.raises(ValueError, match=r"an array has|the images do not"):
-        native.core.pair_boxes(*arguments)
+def test_arrays_that_do_not_fit_are_an_error(images: int, edges: Any, rows: Any, inside: int) -> None:
+    columns = [np.array(one) for one in (*edges, *rows)]
+    with pytest.raises(ValueError, match=r"an array has|the images do not|does not exist"):
+        native.core.pair_boxes(images, *columns, np.zeros((1, 4)), np.zeros((1, 4)), np.zeros(inside, bool))
+
+
+@compiled
+@given(
+    arrays(np.int64, st.integers(0, 300), elements=st.integers(0, 90_000)),
+    arrays(
+        np.float64,
+        st.integers(0, 300),
+        elements=st.sampled_from([0.0, -0.0, 1.5, -1.5, 5e-324, -5e-324]) | st.floats(allow_nan=False),
+    ),
+)
+def test_orders_are_those_of_stable_sorts(index: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+    limits = [int(index.max(initial=0)) + 1, 1 << 17, 1 << 40]
+    for limit in limits:
+        np.testing.assert_array_equal(order_by_index(index, limit), np.argsort(index, kind="stable"))
+    np.testing.assert_array_equal(order_descending(values), np.argsort(-values, kind="stable"))
 
 
 RECALLS = (np.linspace(0, 1, 101), np.append(np.linspace(0.01, 1, 100), np.inf))
@@ -324,6 +346,10 @@ CURVE = (INTS(1, 3), INTS(0, 2), INTS(1, 2))  # true positives at the ranks 1 an
         ("weigh_peaks", (*PEAKS[:5], INTS(1, 1), PEAKS[6], (NARROW(0),), (NARROW(1),), *RECALLS, 0.0)),
         ("weigh_peaks", (*PEAKS[:6], (), (NARROW(0),), (NARROW(1),), *RECALLS, 0.0)),
         ("weigh_peaks", (*PEAKS[:6], (INTS(1), INTS(1, 1)), (NARROW(0),), (NARROW(1),), *RECALLS, 0.0)),
+        ("order_by_index", (INTS(0, 2), 2)),
+        ("order_by_index", (INTS(0, -1), 2)),
+        ("order_by_index", (INTS(), 0)),
+        ("order_descending", (np.zeros(3, np.int32),)),
         ("read_records", (b"[]", 0, ())),
         ("read_records", (b"[]", 0, (b"",) * 9)),
         ("read_records", (b"[]", 0, (*(bytearray() for _ in range(5)), bytearray(7), *(bytearray() for _ in "abc")))),

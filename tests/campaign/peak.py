@@ -10,10 +10,16 @@ import analysis.files
 
 
 def peak_memory() -> int:
-    """The largest memory of this process until now, in bytes."""
+    """The largest memory of this process until now, or since :func:`forget_peak`, in bytes."""
     found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
     assert found is not None
     return int(found[1]) * 1024
+
+
+def forget_peak() -> int:
+    """Let :func:`peak_memory` measure anew, in a process that other tests have used: the bytes that it holds now."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak_memory()
 
 
 def _measured(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, int]:

@@ -69,7 +69,13 @@ FUZZER = """
             _core.pair_masks(1, starts, starts, rows, rows, parts, parts, np.zeros(len(counts), bool))
             paired += 1
         boxes = np.array([[struct.unpack("d", rng.randbytes(8))[0] for _ in range(4)] for _ in range(5)])
-        _core.pair_boxes(2, np.array([0, 2, 5]), np.array([0, 4, 5]), boxes, boxes[::-1].copy(), np.zeros(5, bool))
+        _core.order_descending(boxes.ravel())
+        ends, rows = (np.array([0, 2, 5]), np.array([0, 4, 5])), np.array(rng.choices(range(-1, 6), k=10))
+        with suppress(ValueError):
+            _core.order_by_index(rows, rng.choice([0, 5, 6, 1 << 16, 1 << 40]))
+        rows = rows if rng.random() < 0.1 else rows.clip(0, 4)
+        with suppress(ValueError):
+            _core.pair_boxes(2, *ends, rows[:5], rows[5:], boxes, boxes[::-1].copy(), np.zeros(5, bool))
         count = rng.randrange(6)
         rows = range(-1, 4) if rng.random() < 0.1 else range(3)
         pairs = [np.array(rng.choices(rows, k=count), int) for _ in range(2)]

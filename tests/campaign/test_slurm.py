@@ -320,11 +320,16 @@ def test_a_command_of_ones_own_is_requeued_and_resumes(
 def test_a_node_that_does_not_see_the_folder_is_one_sentence(fragile: SlurmCluster, tmp_path: Path) -> None:
     """A node whose own file system lies where the folder of the study should be: in a mount namespace of its own."""
     study, whole, root = studied(tmp_path)
+
+    def is_idle() -> bool:
+        return fragile.ask("sinfo", "-h", "-n", "n1", "-o", "%t") == "idle"
+
+    fragile.wait_for(is_idle)  # killed while it ends a job of the test before, a node stays "completing"
     fragile.kill("n1")
     hidden = f'mount -t tmpfs none {shlex.quote(str(root))} && exec "$@"'
     fragile.start_node("n1", "unshare", "--mount", "sh", "-c", hidden, "sh")
     try:
-        fragile.wait_for(lambda: fragile.ask("sinfo", "-h", "-n", "n1", "-o", "%t") == "idle")
+        fragile.wait_for(is_idle)
         submit(root, study, Cluster(sbatch={"nodelist": "n1"}))
         until(lambda: queue(fragile) == {}, LONG)
         shown = status_of(root, study)
