@@ -3,11 +3,12 @@
 import itertools
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
 
@@ -358,6 +359,26 @@ def test_a_finished_run_shows_what_came_out(tmp_path: Path, study: Study) -> Non
     end(folder, 400)
     (found, *_) = read_statuses(Workspace(tmp_path), study)
     assert (found.ap, found.seconds, found.seconds_after_training) == (30.0, 102.5, 12.5)
+
+
+@pytest.mark.parametrize("way", [Path.mkdir, lambda path: path.symlink_to(path.name), os.mkfifo])
+def test_a_finished_run_whose_events_cannot_be_read_is_one_row_that_says_so(
+    tmp_path: Path,
+    study: Study,
+    way: Callable[[Path], object],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = folder_of(tmp_path, study.runs[0])
+    folder.path.mkdir(parents=True)
+    way(folder.events)
+    end(folder, 400)
+    found, *_ = read_statuses(Workspace(tmp_path), study)
+    assert (found.state, found.ap, found.seconds) == ("finished", 30.0, None)
+    assert "events.jsonl" in found.message
+    for verb in ("list", "status"):
+        assert run(monkeypatch, "ablate", verb, "--root", tmp_path) == 0, capsys.readouterr().err
+    assert "events.jsonl" in capsys.readouterr().out
 
 
 def test_the_loss_is_known_from_the_first_step(tmp_path: Path, study: Study) -> None:
