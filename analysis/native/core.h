@@ -79,6 +79,7 @@ PyObject *interpolate_hits(PyObject *, PyObject *);
 PyObject *hit_aps_without(PyObject *, PyObject *);
 PyObject *hit_aps_with_one(PyObject *, PyObject *);
 PyObject *hit_aps_moved(PyObject *, PyObject *);
+PyObject *running_weights(PyObject *, PyObject *);
 PyObject *weigh_peaks(PyObject *, PyObject *);
 PyObject *group_weights(PyObject *, PyObject *);
 PyObject *decode_masks(PyObject *, PyObject *);

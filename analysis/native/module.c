@@ -17,6 +17,7 @@ static PyMethodDef functions[] = {
     {"hit_aps_without", hit_aps_without, METH_VARARGS, NULL},
     {"hit_aps_with_one", hit_aps_with_one, METH_VARARGS, NULL},
     {"hit_aps_moved", hit_aps_moved, METH_VARARGS, NULL},
+    {"running_weights", running_weights, METH_VARARGS, NULL},
     {"weigh_peaks", weigh_peaks, METH_VARARGS, NULL},
     {"group_weights", group_weights, METH_VARARGS, NULL},
     {"decode_masks", decode_masks, METH_VARARGS, NULL},

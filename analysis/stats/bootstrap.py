@@ -6,7 +6,7 @@ by score, made once, turn into precision and recall by running sums of the weigh
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, reduce
 from typing import Any
 
@@ -25,7 +25,6 @@ from analysis.exceptions import BadInput
 from analysis.stats.resampling import Grouped, Weights, measure_resamples
 
 MOST_BLOCKS = 62  # that the compiled core takes: a curve has a bit for each
-Places = NDArray[np.signedinteger[Any]]
 _NEXT_RECALLS: Floats = np.append(COCO_RECALLS[1:], np.inf)
 
 
@@ -39,12 +38,13 @@ class _Hits:
     up to and with each peak, and how many before its category.
     """
 
-    hits: Grouped  # those up to and with each of P peaks, from the one before on
+    image: NDArray[np.int32]  # [H] of the true positives
+    peak: NDArray[np.int32]  # [P] in their running sum, up to and with each peak
     occupied: Ints  # [Q] categories with a peak
     first: Ints  # [Q + 1] where their peaks begin
     lift: Floats  # [Q] higher by 1 than in the category after it
-    seen: dict[int, Places]  # block -> [P]
-    before: dict[int, Places]  # block -> [Q]
+    seen: dict[int, NDArray[np.int32]]  # block -> [P]
+    before: dict[int, NDArray[np.int32]]  # block -> [Q]
     curves: tuple[tuple[int, int, tuple[int, ...]], ...]  # (which curve, which objects, the blocks that count)
 
     @cached_property
@@ -80,7 +80,7 @@ class WeightedAP:
     curves: int
     categories: int
     integer: type[np.signedinteger[Any]]  # wide enough for the sums
-    blocks: Grouped  # the detections, block by block, from each place that is asked for to the next
+    block_image: NDArray[np.int32]  # of the detections, block by block
     hits: tuple[_Hits, ...]
     objects: tuple[Grouped, ...]  # those that count in some curves, by category
 
@@ -90,18 +90,19 @@ class WeightedAP:
         ``weights`` i64[images] are how often each image counts. The result is that of a data set in which the images
         are repeated, their detections ordered by score, then by their order here, then by copy.
         """
-        core = native.core is not None
-        weights = weights.astype(np.int32 if core else self.integer)
+        core = native.core is not None and self.integer is np.int32
+        weights = weights.astype(self.integer)
         found = np.zeros((self.curves, self.categories))
-        sums = _running(self.blocks, weights)
+        sums = _running(weights, self.block_image)
         counts = [one.sums(weights) for one in self.objects]
         for hits in self.hits:
-            running = _running(hits.hits, weights)
+            running = _running(weights, hits.image)
             if core and len(hits.seen) <= MOST_BLOCKS:
                 found[np.ix_(hits.numbers, hits.occupied)] = _core_average(hits, sums, running, counts)
                 continue
             place = np.repeat(np.arange(len(hits.occupied)), np.diff(hits.first))  # of the category of each peak
-            is_tp = (running[1:] - running[hits.first[place]]).astype(np.float64)
+            start = np.append(0, hits.peak[hits.first[1:-1] - 1])  # the true positives before each category
+            is_tp = (running[hits.peak] - running[start][place]).astype(np.float64)
             shares = {one: _shares(hits, is_tp, counts[one][hits.occupied][place]) for one in hits.sets}
             of_block = {block: sums[seen] - sums[hits.before[block]][place] for block, seen in hits.seen.items()}
             for curve, objects, blocks in hits.curves:
@@ -112,11 +113,12 @@ class WeightedAP:
         return found * 100
 
 
-def _running(rows: Grouped, weights: Weights) -> Ints:
-    """[G + 1] the running sum over groups of rows, from 0."""
-    sums = rows.sums(weights)
-    total = np.zeros(len(sums) + 1, dtype=sums.dtype)
-    np.cumsum(sums, out=total[1:])
+def _running(weights: Weights, image: NDArray[np.int32]) -> Weights:
+    """[n + 1] the running sum of the weights of images [n], from 0; of the integer type of the weights."""
+    if native.core is not None and weights.dtype == np.int32:
+        return np.frombuffer(native.core.running_weights(weights, image), dtype=np.int32)
+    total = np.zeros(len(image) + 1, dtype=weights.dtype)
+    np.cumsum(weights[image], out=total[1:])
     return total
 
 
@@ -145,11 +147,11 @@ def _average(hits: _Hits, precision: Floats, share: Floats, lift: Floats) -> Flo
     return mean
 
 
-def _core_average(hits: _Hits, sums: Ints, running: Ints, counts: Sequence[Ints]) -> Floats:
+def _core_average(hits: _Hits, sums: Weights, running: Weights, counts: Sequence[Weights]) -> Floats:
     """f64[C, Q] the same of all curves by the compiled core, but for the last sum, whose order is NumPy's."""
     sets = tuple(counts[one] for one in hits.sets)
     seen, before = tuple(hits.seen.values()), tuple(hits.before.values())
-    columns = (hits.first, hits.occupied, hits.lift, hits.core_curves, sets, seen, before)
+    columns = (hits.peak, hits.first, hits.occupied, hits.lift, hits.core_curves, sets, seen, before)
     found = native.core.weigh_peaks(sums, running, *columns, COCO_RECALLS, _NEXT_RECALLS, EPSILON)
     terms = np.frombuffer(found, dtype=np.float64).reshape(len(hits.curves), -1)
     return np.array([np.add.reduceat(of_curve, hits.first[:-1]) for of_curve in terms]) / len(COCO_RECALLS)
@@ -210,11 +212,12 @@ def weighted_ap(
         occupied, first = np.unique(ranking.category[peak], return_index=True)
         seen, before = {}, {}
         for block in sorted({block for _, _, counting in members for block in counting}):
-            running = np.concatenate([[0], np.cumsum(block_of == block)]) + offset[block]
+            running = (np.concatenate([[0], np.cumsum(block_of == block)]) + offset[block]).astype(np.int32)
             seen[block], before[block] = running[peak + 1], running[ranking.start[occupied]]
         hits.append(
             _Hits(
-                hits=Grouped(image[ranking.rows[hit]].astype(np.int32), np.append(0, place_of_peak + 1)),
+                image=image[ranking.rows[hit]].astype(np.int32),
+                peak=(place_of_peak + 1).astype(np.int32),
                 occupied=occupied,
                 first=np.append(first, len(peak)),
                 lift=(categories - 1 - occupied).astype(np.float64),
@@ -223,18 +226,6 @@ def weighted_ap(
                 curves=tuple(members),
             )
         )
-    # The running sum over all blocks is made at the places that are asked for alone.
-    asked = np.zeros(offset[-1] + 1, dtype=np.bool_)
-    asked[[0, -1]] = True
-    for one in hits:
-        for place in (*one.seen.values(), *one.before.values()):
-            asked[place] = True
-    numbers = (np.cumsum(asked) - 1).astype(np.int32)
-
-    def numbered(places: dict[int, Places]) -> dict[int, Places]:
-        return {block: numbers[place] for block, place in places.items()}
-
-    hits = [replace(one, seen=numbered(one.seen), before=numbered(one.before)) for one in hits]
 
     def objects_of(flags: bytes) -> Grouped:
         rows = np.flatnonzero(np.frombuffer(flags, dtype=np.bool_))
@@ -246,7 +237,7 @@ def weighted_ap(
         curves=len(curves),
         categories=categories,
         integer=np.int32 if most < 2**31 else np.int64,
-        blocks=Grouped(block_image.astype(np.int32), np.flatnonzero(asked)),
+        block_image=block_image.astype(np.int32),
         hits=tuple(hits),
         objects=tuple(objects_of(flags) for flags in valid),
     )

@@ -315,8 +315,16 @@ INTS, FLOATS, FLAGS = (lambda *values, kind=kind: np.array(values, dtype=kind) f
 NARROW = lambda *values: np.array(values, dtype=np.int32)  # noqa: E731
 
 # Sums, hits, one peak of one category, one curve, one set of objects.
-PEAKS = (INTS(0, 1), INTS(0, 1), INTS(0, 1), INTS(0), FLOATS(0), INTS(0, 1), (INTS(1),))
+PEAKS = (NARROW(0, 1), NARROW(0, 1), NARROW(1), INTS(0, 1), INTS(0), FLOATS(0), INTS(0, 1), (INTS(1),))
 CURVE = (INTS(1, 3), INTS(0, 2), INTS(1, 2))  # true positives at the ranks 1 and 3, two recalls
+
+
+@compiled
+def test_a_category_without_a_peak_adds_nothing() -> None:
+    alone = native.core.weigh_peaks(*PEAKS, (NARROW(1),), (NARROW(0),), *RECALLS, 0.0)
+    columns = (INTS(0, 0, 1), INTS(0, 0), FLOATS(1, 0), INTS(0, 1), (INTS(1),))
+    both = native.core.weigh_peaks(*PEAKS[:3], *columns, (NARROW(1),), (NARROW(0, 0),), *RECALLS, 0.0)
+    assert np.frombuffer(alone).tolist() == np.frombuffer(both).tolist() == [101.0]
 
 
 @compiled
@@ -335,24 +343,21 @@ CURVE = (INTS(1, 3), INTS(0, 2), INTS(1, 2))  # true positives at the ranks 1 an
         ("interpolate", (1, INTS(0, 2), INTS(0), FLAGS(1), FLAGS(1), INTS(1), 0.0)),
         ("interpolate_hits", (1, INTS(0, 2), INTS(1), INTS(1), 0.0)),
         ("interpolate_hits", (1, INTS(0, 1), INTS(1), INTS(0), 0.0)),
+        ("running_weights", (NARROW(1, 1), NARROW(0, 2))),
+        ("running_weights", (NARROW(1, 1), NARROW(-1))),
         ("weigh_peaks", (*PEAKS, (NARROW(0),), (NARROW(2),), *RECALLS, 0.0)),
         ("weigh_peaks", (*PEAKS, (NARROW(-1),), (NARROW(1),), *RECALLS, 0.0)),
         ("weigh_peaks", (*PEAKS, (NARROW(0, 1),), (NARROW(1),), *RECALLS, 0.0)),
         ("weigh_peaks", (*PEAKS, (NARROW(0),) * 65, (NARROW(1),) * 65, *RECALLS, 0.0)),
-        ("weigh_peaks", (*PEAKS[:2], INTS(0, 2), *PEAKS[3:], (NARROW(0),), (NARROW(1),), *RECALLS, 0.0)),
-        ("weigh_peaks", (*PEAKS[:3], INTS(1), *PEAKS[4:], (NARROW(0),), (NARROW(1),), *RECALLS, 0.0)),
-        ("weigh_peaks", (PEAKS[0], INTS(), *PEAKS[2:], (NARROW(0),), (NARROW(1),), *RECALLS, 0.0)),
-        ("weigh_peaks", (PEAKS[0], INTS(0, 9), *PEAKS[2:], (NARROW(0),), (NARROW(1),), *RECALLS, 0.0)),
-        ("weigh_peaks", (*PEAKS[:5], INTS(1, 1), PEAKS[6], (NARROW(0),), (NARROW(1),), *RECALLS, 0.0)),
-        ("weigh_peaks", (*PEAKS[:6], (), (NARROW(0),), (NARROW(1),), *RECALLS, 0.0)),
-        ("weigh_peaks", (*PEAKS[:6], (INTS(1), INTS(1, 1)), (NARROW(0),), (NARROW(1),), *RECALLS, 0.0)),
-        ("order_by_index", (INTS(0, 2), 2)),
-        ("order_by_index", (INTS(0, -1), 2)),
-        ("order_by_index", (INTS(), 0)),
-        ("order_descending", (np.zeros(3, np.int32),)),
-        ("read_records", (b"[]", 0, ())),
-        ("read_records", (b"[]", 0, (b"",) * 9)),
-        ("read_records", (b"[]", 0, (*(bytearray() for _ in range(5)), bytearray(7), *(bytearray() for _ in "abc")))),
+        ("weigh_peaks", (*PEAKS[:2], NARROW(2), *PEAKS[3:], (NARROW(0),), (NARROW(1),), *RECALLS, 0.0)),
+        ("weigh_peaks", (*PEAKS[:2], NARROW(-1), *PEAKS[3:], (NARROW(0),), (NARROW(1),), *RECALLS, 0.0)),
+        ("weigh_peaks", (*PEAKS[:3], INTS(0, 2), *PEAKS[4:], (NARROW(0),), (NARROW(1),), *RECALLS, 0.0)),
+        ("weigh_peaks", (*PEAKS[:4], INTS(1), *PEAKS[5:], (NARROW(0),), (NARROW(1),), *RECALLS, 0.0)),
+        ("weigh_peaks", (PEAKS[0], NARROW(), *PEAKS[2:], (NARROW(0),), (NARROW(1),), *RECALLS, 0.0)),
+        ("weigh_peaks", (PEAKS[0], NARROW(0, 9), *PEAKS[2:], (NARROW(0),), (NARROW(1),), *RECALLS, 0.0)),
+        ("weigh_peaks", (*PEAKS[:6], INTS(1, 1), PEAKS[7], (NARROW(0),), (NARROW(1),), *RECALLS, 0.0)),
+        ("weigh_peaks", (*PEAKS[:7], (), (NARROW(0),), (NARROW(1),), *RECALLS, 0.0)),
+        ("weigh_peaks", (*PEAKS[:7], (INTS(1), INTS(1, 1)), (NARROW(0),), (NARROW(1),), *RECALLS, 0.0)),
         ("group_weights", (NARROW(1, 1), NARROW(0, 2), INTS(0, 2))),
         ("group_weights", (NARROW(1, 1), NARROW(0, -1), INTS(0, 2))),
         ("group_weights", (NARROW(1, 1), NARROW(0, 1), INTS(0, 1))),

@@ -70,12 +70,12 @@ FUZZER = """
             paired += 1
         boxes = np.array([[struct.unpack("d", rng.randbytes(8))[0] for _ in range(4)] for _ in range(5)])
         _core.order_descending(boxes.ravel())
-        ends, rows = (np.array([0, 2, 5]), np.array([0, 4, 5])), np.array(rng.choices(range(-1, 6), k=10))
+        ends, boxed = (np.array([0, 2, 5]), np.array([0, 4, 5])), np.array(rng.choices(range(-1, 6), k=10))
         with suppress(ValueError):
-            _core.order_by_index(rows, rng.choice([0, 5, 6, 1 << 16, 1 << 40]))
-        rows = rows if rng.random() < 0.1 else rows.clip(0, 4)
+            _core.order_by_index(boxed, rng.choice([0, 5, 6, 1 << 16, 1 << 40]))
+        boxed = boxed if rng.random() < 0.1 else boxed.clip(0, 4)
         with suppress(ValueError):
-            _core.pair_boxes(2, *ends, rows[:5], rows[5:], boxes, boxes[::-1].copy(), np.zeros(5, bool))
+            _core.pair_boxes(2, *ends, boxed[:5], boxed[5:], boxes, boxes[::-1].copy(), np.zeros(5, bool))
         count = rng.randrange(6)
         rows = range(-1, 4) if rng.random() < 0.1 else range(3)
         pairs = [np.array(rng.choices(rows, k=count), int) for _ in range(2)]
@@ -87,10 +87,11 @@ FUZZER = """
         parts = [tuple(np.array(rng.choices(rows, k=size), np.int32) for _ in range(2)) for size in (count, 2)]
         recalls = np.linspace(0, 1, 101)
         for call in (
+            lambda: _core.running_weights(place.astype(np.int32), pairs[0].astype(np.int32)),
             lambda: _core.weigh_peaks(
-                place, np.arange(count + 1), np.array([0, count // 2, count]), np.array(rng.choices(rows, k=2)),
-                np.array([1.0, 0.0]), np.array([[0, 1], [rng.randrange(-1, 3), 3]]), (place, place + 5), *parts,
-                recalls, recalls, 0.0
+                place.astype(np.int32), np.arange(count + 1, dtype=np.int32), np.sort(pairs[0]).astype(np.int32),
+                np.array([0, count // 2, count]), np.array(rng.choices(rows, k=2)), np.array([1.0, 0.0]),
+                np.array([[0, 1], [rng.randrange(-1, 3), 3]]), (place, place + 5), *parts, recalls, recalls, 0.0
             ),
             lambda: _core.group_weights(place.astype(np.int32), pairs[0].astype(np.int32), np.array([0, 1, count])),
             lambda: _core.hit_aps_without(pairs[0] + 1, np.array([0, count // 2, count]), steps),
