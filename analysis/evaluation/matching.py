@@ -224,6 +224,20 @@ class PairedDetections:
     excused: Bools  # [n] left out where nothing matches them (LVIS: objects of the category may be missing)
     unchecked: Ints  # rows of the detections within the cap whose category was not looked for in their image (LVIS)
 
+    def at(self, kept: Bools) -> "PairedDetections":
+        """Some of the positions bool[n], numbered anew; what is left out must not be within the cap in their place."""
+        number = np.cumsum(kept) - 1
+        places = np.flatnonzero(kept[self.pairs.detection])
+        pairs = self.pairs.at(places)
+        return PairedDetections(
+            self.row[kept],
+            number[self.by_score[kept[self.by_score]]],
+            Pairs(number[pairs.detection], pairs.truth, pairs.iou),
+            self.same_category[places],
+            self.excused[kept],
+            self.unchecked,
+        )
+
 
 def pair_detections(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> PairedDetections:
     """Order and cap the detections as the convention does, and pair them with the objects of their images.

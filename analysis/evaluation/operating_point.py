@@ -17,7 +17,6 @@ from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS
 from analysis.evaluation.matched_run import TRUE_POSITIVE, MatchedRun
 from analysis.evaluation.matching import PairedDetections, match_greedily, pair_detections, preferred_first
-from analysis.evaluation.selection import some_rows
 from analysis.evaluation.tide import match_and_label_at
 from analysis.exceptions import BadInput
 
@@ -241,21 +240,25 @@ class AtThreshold:
 
 
 def at_threshold(
-    ground_truth: GroundTruth, detections: Detections, run: MatchedRun, threshold: float | Floats | None
+    ground_truth: GroundTruth,
+    detections: Detections,
+    run: MatchedRun,
+    threshold: float | None,
+    paired: PairedDetections | None = None,
 ) -> AtThreshold:
-    """The errors and the confusion of the detections from a score on, or from one of each category f64[K].
+    """The errors and the confusion of the detections from a score on; None: of none.
 
     The errors are those of a file that holds these detections alone. In the confusion matrix the true positives stand
     on the diagonal. Of what is left, in descending order of score each detection takes the free object of another
     category that it overlaps most, at the IoU of the settings or more; then a detection without an object counts as
     one of the background, an object without a detection as taken for the background. So a row adds up to the objects
-    of a category, a column to the detections shown.
+    of a category, a column to the detections shown. ``paired`` are the two at the settings of the run, if they are
+    paired already.
     """
-    limit = np.broadcast_to(np.nan if threshold is None else threshold, run.categories)
-    shown = some_rows(detections, np.flatnonzero(detections.score >= limit[detections.category]))
-    settings = replace(run.settings, min_score=None)
-    paired = pair_detections(ground_truth, shown, settings)
-    matched = next(match_and_label_at(ground_truth, shown, [settings], paired))
+    paired = paired or pair_detections(ground_truth, detections, run.settings)
+    # A cap takes detections of high scores first, so that those from a score on are the same with and without others.
+    paired = paired.at(run.score >= (np.inf if threshold is None else threshold))
+    matched = next(match_and_label_at(ground_truth, detections, [run.settings], paired))
     labels = matched.labels
     errors = {name: int(ERROR_TYPES[name].occurs(labels).sum()) for name in ERRORS}
     return AtThreshold(errors, _confusion(ground_truth, paired, matched))

@@ -14,6 +14,7 @@ import numpy as np
 from analysis.arrays import Bools, Floats, Ints, distinct, group_starts, order_by_index
 from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.matched_run import MatchedRun
+from analysis.evaluation.matching import PairedDetections, pair_detections
 from analysis.evaluation.operating_point import (
     AtThreshold,
     Counts,
@@ -23,7 +24,7 @@ from analysis.evaluation.operating_point import (
     mean_over_classes,
 )
 from analysis.evaluation.settings import Settings
-from analysis.evaluation.tide import match_and_label
+from analysis.evaluation.tide import match_and_label_at
 from analysis.exceptions import BadInput
 from analysis.presentation import Presentable
 from analysis.stats.intervals import (
@@ -401,7 +402,13 @@ def operating_points(
     settings = settings or Settings.on(ground_truth)
     if settings.convention != "coco":
         raise BadInput("score thresholds exist in the coco convention only; leave out --convention tidecv")
-    matched = matched or [match_and_label(ground_truth, detections, settings) for _, detections in runs]
+    paired: list[PairedDetections | None] = [None] * len(runs)
+    if matched is None:
+        paired = [pair_detections(ground_truth, detections, settings) for _, detections in runs]
+        matched = [
+            next(match_and_label_at(ground_truth, detections, [settings], pairs))
+            for (_, detections), pairs in zip(runs, paired, strict=True)
+        ]
     scored = [ScoredRun.of(run, ground_truth) for run in matched]
     points = measure(
         [(name, one) for (name, _), one in zip(runs, scored, strict=True)],
@@ -413,7 +420,7 @@ def operating_points(
     )
     return [
         RunAtThreshold(
-            name, ground_truth, dt, settings, scores, point, at_threshold(ground_truth, dt, run, point.threshold)
+            name, ground_truth, dt, settings, scores, point, at_threshold(ground_truth, dt, run, point.threshold, pairs)
         )
-        for (name, dt), run, scores, point in zip(runs, matched, scored, points, strict=True)
+        for (name, dt), run, scores, point, pairs in zip(runs, matched, scored, points, paired, strict=True)
     ]
