@@ -13,6 +13,7 @@ The public interface in one module; each part is imported when it is first used:
 The command line is :func:`main`: ``detablate`` after installation, ``cli.py`` in a clone, or ``python -m detablate``.
 """
 
+import gc
 import logging
 import os
 import re
@@ -179,6 +180,8 @@ def main() -> None:
     # Threads that wait spin for a moment and then sleep. Spinning on made training five times slower on a CPU that
     # others use too, sleeping at once nearly twice as slow on one that they do not.
     os.environ.setdefault("GOMP_SPINCOUNT", "30000")
+    if sys.argv[1:2] == ["analyze"]:  # imports make much and no garbage: looking for it took a tenth of a small command
+        gc.set_threshold(100_000)
     _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):

@@ -151,13 +151,14 @@ def _read_parts(file: BufferedReader) -> _List | None:
     packed = file.peek(2)[:2] == GZIP
     most = largest_content(size) if packed else LARGEST_FILE
     source = GzipFile(fileobj=file) if packed else file
+    sample = source.read(SAMPLE)
+    if b'"segmentation"' in sample:
+        return None
     found, rest, total = _List(), b"", 0
-    while block := source.read(BLOCK):
+    while block := source.read(BLOCK) if total else sample + source.read(BLOCK):
         content = rest + block if total else block.removeprefix(UTF8_MARK)
-        if not content.isascii() or (not total and b'"segmentation"' in content[:SAMPLE]):
-            return None
         total += len(block)
-        if total > most:
+        if total > most or not content.isascii():
             return None
         before = found.rows
         used = found.read(content)

@@ -75,7 +75,7 @@ def match_and_label_at(
     coco = each[0].convention == "coco"
     paired = paired or pair_detections(ground_truth, detections, each[0])
     row, categories = paired.row, len(ground_truth.category_id)
-    image, category, score = detections.image[row], detections.category[row], detections.score[row]
+    category, image, score = detections.category[row], None, None
     ignored, excused = ground_truth.ignore, paired.excused
     if coco:
         ignored, too_large = ignored_by_size(ground_truth, detections.area[row], each[0].iou_type, AREA_RANGES["all"])
@@ -95,10 +95,13 @@ def match_and_label_at(
         if not coco:
             by_score_fixed = _wrong_before_right(ground_truth, detections, row, taken >= 0)
             ranking_fixed = rank(by_score_fixed, category, categories)
+        labels = _label(paired, nearest, ignored, taken, left_out, settings, unmeasured)
+        if image is None or score is None:  # after the first labels, which take the most memory
+            image, score = detections.image[row], detections.score[row]
         yield MatchedRun(
             ground_truth=ground_truth,
             settings=settings,
-            labels=_label(paired, nearest, ignored, taken, left_out, settings, unmeasured),
+            labels=labels,
             categories=categories,
             row=row,
             image=image,
