@@ -40,9 +40,9 @@ def count_over_cap(ground_truth: GroundTruth, detections: Detections, settings: 
 
     kept = slice(None) if settings.min_score is None else detections.score >= settings.min_score
     found = np.bincount(group(detections)[kept], minlength=1)
-    beyond = np.maximum(found - settings.max_dets, 0)
-    if not beyond.any():
+    if found.max() <= settings.max_dets:
         return None
+    beyond = np.maximum(found - settings.max_dets, 0)
     objects = np.bincount(group(ground_truth)[~ground_truth.ignore], minlength=1)
     images = len(distinct(np.flatnonzero(beyond) // classes))
     return OverCap(int(beyond.sum()), images, int(found.max()), int(objects.max()))
