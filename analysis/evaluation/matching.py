@@ -225,7 +225,7 @@ class PairedDetections:
     unchecked: Ints  # rows of the detections within the cap whose category was not looked for in their image (LVIS)
 
     def at(self, kept: Bools) -> "PairedDetections":
-        """Some of the positions bool[n], numbered anew; what is left out must not be within the cap in their place."""
+        """Some of the positions bool[n], numbered anew: in each group under the cap those of the highest scores."""
         number = np.cumsum(kept) - 1
         places = np.flatnonzero(kept[self.pairs.detection])
         pairs = self.pairs.at(places)
