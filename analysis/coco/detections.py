@@ -17,7 +17,7 @@ from analysis.coco.categories import match_categories
 from analysis.coco.columns import Columns, read_columns, stream_columns
 from analysis.coco.containers import Container, open_container
 from analysis.coco.ground_truth import GroundTruth
-from analysis.coco.image_ids import compare_readings, image_index, index_of_numbers
+from analysis.coco.image_ids import compare_readings, image_index, usual_index
 from analysis.coco.masks import NOTHING, Masks
 from analysis.coco.plausibility import of_detections
 from analysis.coco.rules import (
@@ -363,16 +363,19 @@ def _of_columns(path: Path, columns: Columns, ground_truth: GroundTruth) -> Dete
     """The same of its columns."""
     if columns.score is None or np.abs(columns.image_id).max() > EXACT:
         return None
-    image = index_of_numbers(columns.image_id, ground_truth)
+    images = usual_index(path, columns.image_id, ground_truth)
     category = index_of(columns.category_id, np.array(ground_truth.category_id))
-    if image is None or (category < 0).any():
+    if images is None or (category < 0).any():
         return None
+    image, other = images
     row = np.arange(len(columns))
     masks = Masks(path, "record", columns.segmentation, image, ground_truth.image_size, row)
     if columns.bbox is None and not masks.present.all():
         return None
     box = masks.box(row) if columns.bbox is None else columns.bbox
-    return _checked(path, box, columns.score, category, image, row, masks, columns.bbox is not None, [])
+    looks_wrong = "" if other is None else compare_readings(box, columns.score, image, other, ground_truth)
+    notes = [looks_wrong] if looks_wrong else []
+    return _checked(path, box, columns.score, category, image, row, masks, columns.bbox is not None, notes)
 
 
 def _kept(
@@ -520,9 +523,9 @@ def _images(
     ids: list[int | str] = [record.image_id for record in records]
     names: list[str | None] | None = None
     if not records or isinstance(records[0], _Record):
-        index = index_of_numbers(ids, ground_truth)
-        if index is not None:
-            return index, None, []
+        found_at_once = usual_index(path, ids, ground_truth)
+        if found_at_once is not None:
+            return (*found_at_once, [])
     else:
         names = [record.file_name or container.file_names.get(str(record.image_id)) for record in records]
         names = names if any(name is not None for name in names) else None

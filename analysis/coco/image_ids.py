@@ -6,13 +6,14 @@ path, name or stem; or the number that the stem is, as Ultralytics writes). A de
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from unicodedata import normalize
 
 import numpy as np
 
-from analysis.arrays import Floats, Ints, best_in_group, group_starts, index_of, order_by_index
+from analysis.arrays import Floats, Ints, best_in_group, distinct, group_starts, index_of, order_by_index
 from analysis.coco.ground_truth import GroundTruth
 from analysis.exceptions import BadInput
 
@@ -45,38 +46,47 @@ class FileNames:
     """
 
     def __init__(self, ground_truth: GroundTruth) -> None:
-        self._whole: dict[str, int] = {}
-        self._stem: dict[str, int] = {}
-        self.number: dict[int, int] = {}  # the stems that are numbers
-        for names in (ground_truth.file_name, ground_truth.earlier_name):
-            for index, name in enumerate(names):
-                if name is not None:
-                    self._add(name, index)
+        self._names = [
+            (index, parts)
+            for names in (ground_truth.file_name, ground_truth.earlier_name)
+            for index, name in enumerate(names)
+            if name is not None and (parts := _parts(name))
+        ]
 
-    def _add(self, name: str, index: int) -> None:
-        parts = _parts(name)
-        if not parts:
-            return
-        stem = _stem(parts[-1])
-        for table, last in ((self._whole, parts[-1]), (self._stem, stem)):
-            tail = ""
-            for part in (last, *parts[-2::-1]):
-                tail = f"{part}/{tail}" if tail else part
-                for key in {tail, _folded(tail)}:
-                    table[key] = index if table.get(key, index) == index else AMBIGUOUS
-        number = _number(stem)
-        if number is not None:
-            self.number[number] = index if self.number.get(number, index) == index else AMBIGUOUS
+    @cached_property
+    def number(self) -> dict[int, int]:
+        """The index of each stem that is a number."""
+        found: dict[int, int] = {}
+        for index, parts in self._names:
+            number = _number(_stem(parts[-1]))
+            if number is not None:
+                found[number] = index if found.get(number, index) == index else AMBIGUOUS
+        return found
+
+    @cached_property
+    def _tables(self) -> tuple[dict[str, int], dict[str, int]]:
+        """The index of each end of a path, with and without the file's ending."""
+        whole: dict[str, int] = {}
+        stems: dict[str, int] = {}
+        for index, parts in self._names:
+            for table, last in ((whole, parts[-1]), (stems, _stem(parts[-1]))):
+                tail = ""
+                for part in (last, *parts[-2::-1]):
+                    tail = f"{part}/{tail}" if tail else part
+                    for key in {tail, _folded(tail)}:
+                        table[key] = index if table.get(key, index) == index else AMBIGUOUS
+        return whole, stems
 
     def find(self, name: str) -> tuple[int, str]:
         """The index of an image (negative: none, or several) and what of its file name was found."""
         parts = _parts(name)
-        for table, folded in ((self._whole, False), (self._stem, False), (self._whole, True), (self._stem, True)):
+        whole, stems = self._tables
+        for table, folded in ((whole, False), (stems, False), (whole, True), (stems, True)):
             for first in range(len(parts)):
                 tail = "/".join(parts[first:])
                 index = table.get(_folded(tail) if folded else tail)
                 if index is not None:
-                    return index, STEMS if table is self._stem else PATHS if first < len(parts) - 1 else NAMES
+                    return index, STEMS if table is stems else PATHS if first < len(parts) - 1 else NAMES
         return UNKNOWN, NAMES
 
 
@@ -98,15 +108,31 @@ def _folded(tail: str) -> str:
     return "\0" + normalize("NFC", tail).casefold()  # no name on disk, so that it clashes with none
 
 
-def index_of_numbers(ids: Sequence[Any] | Ints, ground_truth: GroundTruth) -> Ints | None:
-    """The index i64[N] of each id, if all are numbers that are ids of images and can mean nothing else; else none."""
+def usual_index(path: Path, ids: Sequence[Any] | Ints, ground_truth: GroundTruth) -> tuple[Ints, Ints | None] | None:
+    """The index i64[N] of each id, and that by the other reading where it contradicts the first.
+
+    None: some are no ids of the ground truth, or there is something to note or to refuse. Of millions of detections
+    only the different ids are looked at, of which there are as many as images.
+    """
     if ground_truth.image_id and not isinstance(ground_truth.image_id[0], int):
         return None
     try:
-        index = index_of(np.array(ids, dtype=np.int64), np.array(ground_truth.image_id, dtype=np.int64))
+        ids, theirs = np.array(ids, dtype=np.int64), np.array(ground_truth.image_id, dtype=np.int64)
     except OverflowError:
         return None
-    return None if (index < 0).any() or _other_numbers(ground_truth) else index
+    index = index_of(ids, theirs)
+    if (index < 0).any():
+        return None
+    if not _other_numbers(ground_truth):
+        return index, None
+    used = distinct(ids)
+    try:
+        found = image_index(path, used.tolist(), None, ground_truth)
+    except BadInput:  # a sentence names the first id in the order of the file
+        return None
+    if found.notes:
+        return None
+    return index, None if found.other is None else found.other[np.searchsorted(used, ids)]
 
 
 def image_index(

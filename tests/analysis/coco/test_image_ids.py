@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis import BadInput, Detections, GroundTruth, coco_metrics, read_detections, read_ground_truth
+from analysis import BadInput, Detections, GroundTruth, coco_metrics, native, read_detections, read_ground_truth
 from tests.analysis.cases import Record, document, found, object_, write
 from tests.shared_data import shared_case
 
@@ -176,6 +176,23 @@ class TestAmbiguousIds:
         assert dt.image.tolist() == [7, 6, 5, 4, 3, 2, 1, 0]
         (warning,) = dt.warnings
         assert warning.startswith("image ids look like the numbers in the file names")
+
+    @pytest.mark.skipif(native.core is None, reason="the compiled core is not in use here")
+    @pytest.mark.parametrize(
+        "names", [[7, 6, 5, 4, 3, 2, 1, 0], [70, 60, 50, 40, 30, 20, 10, 0], [1, 1, 1, 1, 2, 2, 2, 2]]
+    )
+    @pytest.mark.parametrize("ids", [list(range(IMAGES)), [7, 6, 5, 4, 3, 2, 1, 0]])
+    def test_files_named_by_other_numbers_are_read_as_columns_all_the_same(
+        self, names: list[int], ids: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gt = ground_truth(tmp_path, [f"{place}/{n}.jpg" for place, n in enumerate(names)])
+        with monkeypatch.context() as patch:
+            patch.setattr(native, "core", None)
+            slow = read(tmp_path, gt, detections(ids))
+        monkeypatch.setattr("analysis.coco.detections.open_container", lambda *_: pytest.fail("record by record"))
+        fast = read(tmp_path, gt, detections(ids))
+        assert fast.warnings == slow.warnings
+        assert (fast.image.tolist(), fast.box.tolist()) == (slow.image.tolist(), slow.box.tolist())
 
     def test_numbers_of_a_larger_set_that_fit_both_ways_in_part(self, tmp_path: Path) -> None:
         """Ids of a subset count from 0, the detections are of all images and numbered as the files are."""
