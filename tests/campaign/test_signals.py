@@ -134,7 +134,7 @@ def test_a_storm_of_signals_and_kills(finished: tuple[Path, Study], tmp_path: Pa
         if process.returncode == 128 + number:
             assert_one_sentence(output, number)
         else:  # it had just ended, or it had not begun to take signals
-            assert process.returncode in (0, -number)
+            assert process.returncode in (0, -number), f"{words}: {output}"
         assert number == signal.SIGKILL or left(tmp_path) == []
         process = start(words, root)
         output, _ = process.communicate(timeout=LIMIT)
