@@ -345,9 +345,7 @@ def _parse(
             masks = _masks(path, records, row, image, ground_truth)
     box, has_box = _boxes(path, records, masks, row)
     score = np.fromiter(map(attrgetter("score"), records), np.float64, len(records))
-    if other is not None:
-        looks_wrong = compare_readings(box, score, image, other, ground_truth)
-        notes += [looks_wrong] if looks_wrong else []
+    notes += _doubts_of_images(box, score, image, other, ground_truth)
     return _checked(path, box, score, category, image, row, masks, has_box, notes)
 
 
@@ -373,9 +371,16 @@ def _of_columns(path: Path, columns: Columns, ground_truth: GroundTruth) -> Dete
     if columns.bbox is None and not masks.present.all():
         return None
     box = masks.box(row) if columns.bbox is None else columns.bbox
-    looks_wrong = "" if other is None else compare_readings(box, columns.score, image, other, ground_truth)
-    notes = [looks_wrong] if looks_wrong else []
+    notes = _doubts_of_images(box, columns.score, image, other, ground_truth)
     return _checked(path, box, columns.score, category, image, row, masks, columns.bbox is not None, notes)
+
+
+def _doubts_of_images(
+    box: Floats, score: Floats, image: Ints, other: Ints | None, ground_truth: GroundTruth
+) -> list[str]:
+    """A warning where another reading of the image ids suits the boxes far better."""
+    looks_wrong = "" if other is None else compare_readings(box, score, image, other, ground_truth)
+    return [looks_wrong] if looks_wrong else []
 
 
 def _kept(

@@ -111,8 +111,8 @@ def _folded(tail: str) -> str:
 def usual_index(path: Path, ids: Sequence[Any] | Ints, ground_truth: GroundTruth) -> tuple[Ints, Ints | None] | None:
     """The index i64[N] of each id, and that by the other reading where it contradicts the first.
 
-    None: some are no ids of the ground truth, or there is something to note or to refuse. Of millions of detections
-    only the different ids are looked at, of which there are as many as images.
+    None: some are no ids of the ground truth. Where all are, they are read as ids whatever the files are called. Of
+    millions of detections only the different ids are looked at, of which there are at most as many as images.
     """
     if ground_truth.image_id and not isinstance(ground_truth.image_id[0], int):
         return None
@@ -126,13 +126,8 @@ def usual_index(path: Path, ids: Sequence[Any] | Ints, ground_truth: GroundTruth
     if not _other_numbers(ground_truth):
         return index, None
     used = distinct(ids)
-    try:
-        found = image_index(path, used.tolist(), None, ground_truth)
-    except BadInput:  # a sentence names the first id in the order of the file
-        return None
-    if found.notes:
-        return None
-    return index, None if found.other is None else found.other[np.searchsorted(used, ids)]
+    other = image_index(path, used.tolist(), None, ground_truth).other
+    return index, None if other is None else other[np.searchsorted(used, ids)]
 
 
 def image_index(

@@ -1,4 +1,4 @@
-/* The order of numbers from high to low. */
+/* Stable orders by digits: of numbers from high to low, and of indices. */
 #include "core.h"
 #include <stdlib.h>
 #include <string.h>

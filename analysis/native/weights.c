@@ -64,10 +64,10 @@ static int has(const int64_t index, Py_ssize_t count) { return (uint64_t)index <
 static int count_category(const Peaks *of, Py_ssize_t place, const Scratch *in) {
     int64_t category = of->category[place], first = of->first[place], count = of->first[place + 1] - first;
     const int32_t *peak = of->peak + first;
-    if (!has(category, of->categories)) return 0;
     int64_t begin = first ? of->peak[first - 1] : 0; /* the true positives before the category */
+    if (!has(category, of->categories) || !has(begin, of->running_count)) return 0;
     for (int64_t one = 0; one < count; one++) {
-        if (!has(peak[one], of->running_count) || !has(begin, of->running_count)) return 0;
+        if (!has(peak[one], of->running_count)) return 0;
         in->is_tp[one] = (double)((int64_t)of->running[peak[one]] - of->running[begin]);
     }
     for (Py_ssize_t block = 0; block < of->blocks; block++) {
@@ -204,9 +204,9 @@ PyObject *group_weights(PyObject *self, PyObject *arguments) {
     PyObject *given[3], *result = NULL;
     if (!PyArg_ParseTuple(arguments, "OOO", &given[0], &given[1], &given[2])) return NULL;
     Column column[3] = {0};
-    const int32_t *weight = open_column(given[0], &column[0], -1, 4), *image = NULL;
+    const int32_t *weight = open_column(given[0], &column[0], -1, 4);
+    const int32_t *image = weight ? open_column(given[1], &column[1], -1, 4) : NULL;
     const int64_t *start = NULL;
-    image = weight ? open_column(given[1], &column[1], -1, 4) : NULL;
     Py_ssize_t images = column[0].view.len / 4, groups = image ? PyObject_Size(given[2]) - 1 : -1;
     if (image && groups < 0 && !PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "no edge");
     if (groups >= 0) start = open_starts(given[2], &column[2], groups, column[1].view.len / 4);
