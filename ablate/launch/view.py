@@ -312,7 +312,10 @@ def _note(status: RunStatus) -> str:
 
 def _message(status: RunStatus) -> str:
     """The message of the status, without the folder, which is shown elsewhere."""
-    return status.message.rpartition(f"/{status.run_id}: ")[2] if status.run_id else status.message
+    if not status.run_id:
+        return status.message
+    place, colon, said = status.message.rpartition(f"/{status.run_id}: ")[2].partition(": ")
+    return place.rpartition(f"/{status.run_id}/")[2] + colon + said
 
 
 def _cut(text: str, width: int) -> str:

@@ -378,7 +378,9 @@ def test_a_finished_run_whose_events_cannot_be_read_is_one_row_that_says_so(
     assert "events.jsonl" in found.message
     for verb in ("list", "status"):
         assert run(monkeypatch, "ablate", verb, "--root", tmp_path) == 0, capsys.readouterr().err
-    assert "events.jsonl" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "events.jsonl" in told
+    assert str(folder.path) not in told, "the folder is shown elsewhere"
 
 
 def test_the_loss_is_known_from_the_first_step(tmp_path: Path, study: Study) -> None:
