@@ -162,11 +162,13 @@ class _Stop:
 
         restore(self._before)
 
-    def _note(self, number: int, _: FrameType | None) -> None:
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        from ablate.runs.signals import interrupt
+
         self.number = number
         for one in self._before:
             signal.signal(one, signal.SIG_DFL)
-        raise KeyboardInterrupt(signal.Signals(number).name)
+        interrupt(number, frame)
 
 
 def main() -> None:

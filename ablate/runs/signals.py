@@ -5,6 +5,7 @@ get it twice, from the scheduler and from their launcher, and a second one means
 takes what the scheduler sends, its workers ignore that, and it asks them by SIGINT.
 """
 
+import atexit
 import os
 import signal
 from collections.abc import Callable, Iterable, Mapping
@@ -14,6 +15,8 @@ Handler = Callable[[int, FrameType | None], object]
 
 # Set for what a scheduler starts: Slurm, PBS, LSF, Grid Engine (`undefined` outside of its arrays).
 JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "SGE_TASK_ID")
+IMPORTS = "<frozen importlib._bootstrap>"  # the file of the frames of Python's own import
+PAUSE = 0.02  # seconds after which a signal during an import is looked at again
 WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)  # before a time limit or a preemption
 
 
@@ -31,6 +34,24 @@ def restore(before: Mapping[signal.Signals, object]) -> None:
     """Put back the handlers that `handle` returned."""
     for number, handler in before.items():
         signal.signal(number, handler)  # type: ignore[arg-type]
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt, or do so as soon as no module is being imported; a handler.
+
+    Within an import the exception may not arrive: Python makes a RuntimeError of it in the body of a class, a compiled
+    module says that its initialisation failed, and one in C++ can end the process.
+
+    Raises:
+        KeyboardInterrupt: with the name of the signal.
+    """
+    while frame is not None and frame.f_code.co_filename != IMPORTS:
+        frame = frame.f_back
+    if frame is None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+    signal.signal(signal.SIGALRM, lambda _, later: interrupt(number, later))
+    signal.setitimer(signal.ITIMER_REAL, PAUSE)
+    atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)
 
 
 def scheduler_job() -> str:
@@ -63,4 +84,4 @@ def obey_launcher() -> None:
     """In a worker that begins: handle `stop_signal`, even if it is ignored there, and nothing else from a scheduler."""
     ignore_scheduler()
     number = stop_signal()
-    signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    signal.signal(number, interrupt if number == signal.SIGINT else signal.SIG_DFL)
