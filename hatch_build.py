@@ -16,7 +16,7 @@ FOLDER = Path(__file__).resolve().parent / "analysis" / "native"
 # and can be built again by somebody who has deleted results/.
 DATA = {"configs/base": "ablate/presets", "configs/clusters": "ablate/clusters", "results/paper": "ablate/paper"}
 # The bits must be those of NumPy: no multiplication and addition in one step, no rules of arithmetic that do not hold.
-FLAGS = ["-O2", "-std=c11", "-ffp-contract=off", "-fno-fast-math", "-fvisibility=hidden"]
+FLAGS = ["-O3", "-std=c11", "-ffp-contract=off", "-fno-fast-math", "-fvisibility=hidden"]
 
 
 class CompiledCore(BuildHookInterface):

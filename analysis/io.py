@@ -55,6 +55,7 @@ _OTHER_FORMATS = tuple(
         (rb"\x00", "begins with zero bytes; the file is damaged, so copy it again"),
     )
 )
+_TEXT, _LIST = re.compile(rb"\s*\S"), re.compile(rb"\s*\[")
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _LOCATION = re.compile(r" - at `\$?(?P<place>[^`]*)`$")
 
@@ -78,7 +79,7 @@ def read_bytes(path: Path) -> bytes:
     if content[:2] in _UTF16:
         raise BadInput(f"{path}: is text in UTF-16; write it again in UTF-8")
     content = content.removeprefix(UTF8_MARK)
-    if not content.strip():
+    if not _TEXT.match(content):  # strip() would copy it
         raise BadInput(f"{path}: the file is empty; it may have been cut short while it was written, so write it again")
     other = next((what for pattern, what in _OTHER_FORMATS if pattern.match(content)), "")
     if other:
@@ -134,7 +135,7 @@ def _unpacked(path: Path, content: bytes) -> bytes:
 
 def is_list(content: bytes) -> bool:
     """Whether the document's outermost value is a list."""
-    return content.lstrip()[:1] == b"["
+    return _LIST.match(content) is not None
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from analysis.exceptions import BadInput
 from analysis.files import ChangedWhileRead, unchanging
 from analysis.io import GZIP, LARGEST_FILE, UTF8_MARK, largest_content
 
-BLOCK = 1 << 22  # bytes of a file that are read at a time
+BLOCK = 1 << 20  # bytes of a file that are read at a time; no record of more is read here
 SAMPLE = 1 << 12  # bytes among which a file with segmentations has one
 _BEFORE, _BEHIND = 0, 2  # a list, as records.c counts
 FIELDS = ("image_id", "category_id", "score", "bbox", "id", "area", "iscrowd", "ignore", "segmentation")
@@ -86,13 +86,13 @@ class _List:
     """A list of records as the core reads it, part by part."""
 
     def __init__(self) -> None:
-        self.columns = tuple(bytearray() for _ in FIELDS)
+        self.columns = tuple(bytearray() for _ in FIELDS)  # with room for more rows, or empty: no record has it
         self.rows, self.state = 0, _BEFORE
         self._everywhere, self._has = -1, 0  # a bit for each field
 
-    def read(self, content: bytes) -> int | None:
+    def read(self, content: "bytes | memoryview") -> int | None:
         """Append the records of the next part of the text: how many bytes were read, or None: something is unusual."""
-        found = native.core.read_records(content, self.state, self.columns)
+        found = native.core.read_records(content, self.state, self.columns, self.rows)
         if found is None:
             return None
         rows, everywhere, has, self.state, used = found
@@ -101,6 +101,10 @@ class _List:
             self._everywhere &= everywhere
             self._has |= has
         return int(used)
+
+    def column(self, name: str, kind: type, width: int = 1) -> Any:
+        """``width`` values of each record, [N * width]."""
+        return np.frombuffer(self.columns[FIELDS.index(name)], dtype=kind, count=self.rows * width)
 
     def has(self, name: str) -> bool:
         """Whether some of the records have this field."""
@@ -151,20 +155,27 @@ def _read_parts(file: BufferedReader) -> _List | None:
     packed = file.peek(2)[:2] == GZIP
     most = largest_content(size) if packed else LARGEST_FILE
     source = GzipFile(fileobj=file) if packed else file
-    sample = source.read(SAMPLE)
-    if b'"segmentation"' in sample:
+    text = bytearray(SAMPLE + BLOCK)  # of all blocks in turn: new memory for each would take as long as reading it
+    view = memoryview(text)
+    filled = total = source.readinto(view[:SAMPLE])
+    if b'"segmentation"' in text[:SAMPLE]:
         return None
-    found, rest, total = _List(), b"", 0
-    while block := source.read(BLOCK) if total else sample + source.read(BLOCK):
-        content = rest + block if total else block.removeprefix(UTF8_MARK)
-        total += len(block)
-        if total > most or not content.isascii():
+    if text.startswith(UTF8_MARK):
+        filled -= len(UTF8_MARK)
+        view[:filled] = view[len(UTF8_MARK) : len(UTF8_MARK) + filled]
+    found, new = _List(), 1
+    while new:
+        new = source.readinto(view[filled : filled + BLOCK])
+        filled += new
+        total += new
+        if total > most or not text.isascii():
             return None
         before = found.rows
-        used = found.read(content)
+        used = found.read(view[:filled])
         if used is None or (found.rows == before and found.state != _BEHIND) or found.has("segmentation"):
             return None
-        rest = content[used:]
+        filled -= used
+        view[:filled] = view[used : used + filled]
     return found if found.state == _BEHIND else None
 
 
@@ -174,15 +185,13 @@ def _columns(found: _List, content: bytes) -> Columns | None:
     if not found.rows or uneven or not (found.in_all("image_id") and found.in_all("category_id")):
         return None
 
-    def column(name: str, kind: type) -> Any:
-        return np.frombuffer(found.columns[FIELDS.index(name)], dtype=kind)
-
-    place = column("segmentation", np.int64) if found.has("segmentation") else None
+    column = found.column
+    place = column("segmentation", np.int64, 2) if found.has("segmentation") else None
     return Columns(
         image_id=column("image_id", np.int64),
         category_id=column("category_id", np.int64),
         score=column("score", np.float64) if found.has("score") else None,
-        bbox=column("bbox", np.float64).reshape(-1, 4) if found.has("bbox") else None,
+        bbox=column("bbox", np.float64, 4).reshape(-1, 4) if found.has("bbox") else None,
         id=column("id", np.int64) if found.has("id") else None,
         area=column("area", np.float64) if found.has("area") else None,
         iscrowd=column("iscrowd", np.bool_),

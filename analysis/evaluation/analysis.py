@@ -262,7 +262,9 @@ class Analysis:
 
     def _stakes(self, detections: Detections, matched_run: MatchedRun, breakdown: Breakdown) -> AtStake:
         gt, labels = self._ground_truth, breakdown.labels
-        costs = single_error_costs(gt, detections, breakdown)
+        as_coco = matched_run.settings.convention == "coco"  # tidecv takes the images in another order
+        by_score = matched_run.row[matched_run.by_score_fixed] if as_coco else None
+        costs = single_error_costs(gt, detections, breakdown, by_score)
         costly_of = {
             name: costly(np.where(ERROR_TYPES[name].occurs(labels), costs.detection, 0.0))
             for name in ERRORS

@@ -9,9 +9,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.arrays import Bools, Floats, Ints, inverse, occurring, place_in_group
+from analysis.arrays import (
+    Bools,
+    Floats,
+    Ints,
+    blocks,
+    group_starts,
+    inverse,
+    occurring,
+    order_by_index,
+    place_in_group,
+)
 from analysis.coco import Detections, GroundTruth
-from analysis.evaluation.average_precision import COCO_RECALLS, rank, recall_steps
+from analysis.evaluation.average_precision import COCO_RECALLS, Ranking, recall_steps
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, ErrorType
 from analysis.evaluation.hit_ranks import HitRanks
 from analysis.evaluation.matched_run import IGNORED, LOC, TRUE_POSITIVE, Labels
@@ -59,8 +69,17 @@ class SingleErrorCosts:
         return self.missed if one.of_object else self.detection
 
 
-def single_error_costs(ground_truth: GroundTruth, detections: Detections, breakdown: Breakdown) -> SingleErrorCosts:
+def single_error_costs(
+    ground_truth: GroundTruth, detections: Detections, breakdown: Breakdown, by_score: Ints | None = None
+) -> SingleErrorCosts:
     """The cost of every single error.
+
+    Args:
+        ground_truth: of the breakdown.
+        detections: of the breakdown.
+        breakdown: in either convention.
+        by_score: rows of the detections that count, at least, by descending score, if they are known; ties as
+            :func:`score_order` has them with the images in their order.
 
     >>> from analysis import break_down, read_detections, read_ground_truth
     >>> from analysis.coco.synthetic import write_example
@@ -73,40 +92,47 @@ def single_error_costs(ground_truth: GroundTruth, detections: Detections, breakd
     """
     labels, classes = breakdown.labels, len(ground_truth.category_id)
     counts = _counts(labels)
-    by_score = _by_score(ground_truth, detections, counts)
+    by_score = _by_score(ground_truth, detections, counts) if by_score is None else by_score[counts[by_score]]
     winners = np.flatnonzero(labels.recovers_gt & counts)
     is_loc = labels.error[winners] == LOC
     stays, comes = winners[is_loc], winners[~is_loc]
     to = ground_truth.category[labels.target[comes]]
     objects = np.bincount(ground_truth.category[~ground_truth.ignore], minlength=classes)
     points = 100 / max(int((objects > 0).sum()), 1)
+    category = detections.category[by_score]
     # Of a million categories few may occur: these alone are numbered.
-    occur = occurring(classes, detections.category[by_score], to, ground_truth.category[labels.missed])
+    occur = occurring(classes, category, to, ground_truth.category[labels.missed])
     number = inverse(occur, classes)
-    category, to, objects = number[detections.category], number[to], objects[occur]
+    to, objects = number[to], objects[occur]
 
-    ranking = rank(np.arange(len(by_score)), category[by_score], len(occur))
+    ranking = _rank_by_score(number[category], len(occur))
     ranked = by_score[ranking.rows]
     is_tp = labels.error[ranked] == TRUE_POSITIVE
     curves = HitRanks.of_ranking(is_tp, ranking.start, recall_steps(objects, COCO_RECALLS))
-    base = curves.ap()
+    base, without = curves.ap(), curves.ap_without()
     cost = np.zeros(len(detections))
 
-    wrong = np.flatnonzero(~is_tp)
-    hits_before = np.cumsum(is_tp) - is_tp  # of all categories; `ap_without` has one value more for each
-    within = ranking.category[wrong]
-    cost[ranked[wrong]] = (curves.ap_without()[hits_before[wrong] + within] - base[within]) * points
+    hits = 0  # of all categories before; `without` has one value more for each
+    for block in blocks(len(ranked)):
+        before = hits + np.cumsum(is_tp[block]) - is_tp[block]
+        hits = int(before[-1]) + int(is_tp[block][-1])
+        wrong = np.flatnonzero(~is_tp[block])
+        within = ranking.category[block][wrong]
+        cost[ranked[block][wrong]] = (without[before[wrong] + within] - base[within]) * points
 
-    stays = stays[np.argsort(category[stays], kind="stable")]
-    within = category[stays]
+    within = number[detections.category[stays]]
+    order = np.argsort(within, kind="stable")
+    stays, within = stays[order], within[order]
     place = inverse(ranked, len(detections))[stays] - ranking.start[within] + 1
     cost[stays] = (curves.ap_with_one(within, place, shift=0) - base[within]) * points
 
     # A cls error comes into the category of its object, behind its equals in score, and leaves its own category too.
     order = np.argsort(to, kind="stable")
     comes, to = comes[order], to[order]
-    at_least = np.searchsorted(-detections.score[by_score], -detections.score[comes], side="right")
-    key = ranking.category * (len(by_score) + 1) + ranking.rows  # ascending
+    falling = detections.score[by_score]
+    at_least = np.searchsorted(np.negative(falling, out=falling), -detections.score[comes], side="right")
+    key = ranking.category * (len(by_score) + 1)
+    key += ranking.rows  # ascending
     place = np.searchsorted(key, to * (len(by_score) + 1) + at_least) - ranking.start[to] + 1
     cost[comes] += (curves.ap_with_one(to, place, shift=1) - base[to]) * points
 
@@ -114,6 +140,12 @@ def single_error_costs(ground_truth: GroundTruth, detections: Detections, breakd
     of_a_miss = np.zeros(classes)
     of_a_miss[occur] = (fewer.ap() - base) * points
     return SingleErrorCosts(cost, np.where(labels.missed, of_a_miss[ground_truth.category], 0.0))
+
+
+def _rank_by_score(category: Ints, categories: int) -> Ranking:
+    """The ranking of detections that stand by descending score, of categories i64[n]."""
+    rows = order_by_index(category, categories)
+    return Ranking(rows, category[rows], group_starts(category, categories))
 
 
 def _counts(labels: Labels) -> Bools:

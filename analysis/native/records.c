@@ -140,55 +140,66 @@ static Py_ssize_t count_objects(const char *at, Py_ssize_t length) {
     return count;
 }
 
-/* Make room for `most` rows behind those of a column; where these begin, or NULL, with an error. A field that no record
-   had so far has no rows yet. */
-static char *open_field(PyObject *array, int field, Py_ssize_t before, Py_ssize_t most, Py_ssize_t *size) {
+/* Where rows are written into the column of a field, from row `before` of the list on, with room for `most` of them; NULL,
+   with an error. A column has `room` rows, `larger` from now on, or none as long as no record had its field. */
+static char *open_field(PyObject *array, int field, Py_ssize_t before, Py_ssize_t most, Py_ssize_t room, Py_ssize_t larger) {
     int known = PyObject_TypeCheck(array, &PyByteArray_Type);
-    *size = known ? PyByteArray_Size(array) : -1;
-    if (*size != 0 && *size != before * FIELD[field].width) {
-        PyErr_SetString(PyExc_ValueError, "the columns have different lengths");
-        return NULL;
+    Py_ssize_t size = known ? PyByteArray_Size(array) : -1, width = FIELD[field].width;
+    if (size == room * width && size) {
+        if (larger > room && !resize_array(array, larger * width)) return NULL;
+        return PyByteArray_AsString(array) + before * width;
     }
-    if (PyByteArray_Resize(array, *size + (most + 1) * FIELD[field].width)) return NULL;
-    return PyByteArray_AsString(array) + *size;
+    if (!size) return resize_array(array, (before ? most : larger) * width) ? PyByteArray_AsString(array) : NULL;
+    PyErr_SetString(PyExc_ValueError, "the columns have different lengths");
+    return NULL;
 }
 
-/* read_records(text, state, columns): the number of records, the fields of all and of some, the state at the end, and
-   how many bytes were read; None where one is unusual. The records are appended to the columns, a bytearray for each
-   field; where some records have a field and others not, what its column holds is undefined. */
+/* read_records(text, state, columns, before): the number of records, the fields of all and of some, the state at the end,
+   and how many bytes were read; None where one is unusual, also because it has a field that none of the `before` records
+   in the columns had. The records are written behind those. A column is a bytearray with room for some rows more than it
+   has, or empty where no record had its field; where some have it and others not, what it holds is undefined. */
 PyObject *read_records(PyObject *self, PyObject *arguments) {
     (void)self;
     Py_buffer view;
     PyObject *argument, *columns, *array[FIELDS], *result = NULL;
     char *column[FIELDS];
-    Py_ssize_t size[FIELDS];
-    int state;
-    if (!PyArg_ParseTuple(arguments, "OiO!", &argument, &state, &PyTuple_Type, &columns)) return NULL;
+    int state, seen = 0; /* the fields of records before, as bits */
+    Py_ssize_t before;
+    if (!PyArg_ParseTuple(arguments, "OiO!n", &argument, &state, &PyTuple_Type, &columns, &before)) return NULL;
     if (PyTuple_Size(columns) != FIELDS) {
         PyErr_SetString(PyExc_ValueError, "not one column for each field");
         return NULL;
     }
     if (PyObject_GetBuffer(argument, &view, PyBUF_SIMPLE)) return NULL;
     for (int field = 0; field < FIELDS; field++) array[field] = PyTuple_GetItem(columns, field);
-    Py_ssize_t most = count_objects(view.buf, view.len); /* memory that is not written is not used */
-    Py_ssize_t before = PyObject_Size(array[CROWD]);     /* one byte a row, in every record */
-    if (before < 0) goto done;
-    for (int field = 0; field < FIELDS; field++)
-        if (!(column[field] = open_field(array[field], field, before, most, &size[field]))) goto done;
+    Py_ssize_t most = count_objects(view.buf, view.len) + 1; /* and the row in which another is tried */
+    Py_ssize_t room = PyObject_Size(array[CROWD]);           /* one byte a row, in every record */
+    if (room < 0) goto done;
+    if (before < 0 || before > room) {
+        PyErr_SetString(PyExc_ValueError, "the columns have fewer rows");
+        goto done;
+    }
+    Py_ssize_t need = before + most, larger = room >= need ? room : before ? need + need / 2 : need;
+    for (int field = 0; field < FIELDS; field++) {
+        Py_ssize_t size = PyObject_Size(array[field]);
+        if (size < 0) goto done;
+        seen |= (size > 0) << field;
+        if (!(column[field] = open_field(array[field], field, before, most, room, larger))) goto done;
+    }
     Text text = {view.buf, (const char *)view.buf + view.len};
     int all, any;
     Py_ssize_t rows;
     Py_BEGIN_ALLOW_THREADS
     rows = read_list(&text, column, &state, &all, &any);
     Py_END_ALLOW_THREADS
-    if (rows < 0 || any & 1 << NAMED) {
+    if (rows < 0 || any & 1 << NAMED || (before && any & ~seen)) {
         result = Py_NewRef(Py_None);
         goto done;
     }
-    for (int field = 0; field < FIELDS; field++) {
-        int kept = field == CROWD || field == MARKED || any & 1 << field || size[field];
-        if (PyByteArray_Resize(array[field], size[field] + (kept ? rows * FIELD[field].width : 0))) goto done;
-    }
+    for (int field = 0; field < FIELDS; field++)
+        if (field != CROWD && field != MARKED && !((any | (before ? seen : 0)) >> field & 1) &&
+            PyByteArray_Resize(array[field], 0))
+            goto done;
     result = Py_BuildValue("niiin", rows, all & ((1 << FIELDS) - 1), any, state,
                            (Py_ssize_t)(text.at - (const char *)view.buf));
 done:

@@ -14,7 +14,7 @@ PyObject *running_weights(PyObject *self, PyObject *arguments) {
     const int32_t *weight = open_column(given[0], &column[0], -1, 4);
     const int32_t *image = weight ? open_column(given[1], &column[1], -1, 4) : NULL;
     Py_ssize_t images = column[0].view.len / 4, count = column[1].view.len / 4;
-    if (image) result = PyByteArray_FromStringAndSize(NULL, 4 * (count + 1));
+    if (image) result = new_array(4 * (count + 1));
     if (!result) goto done;
     int32_t *sum = (int32_t *)PyByteArray_AsString(result);
     uint32_t total = 0; /* unsigned: a sum that does not fit wraps */
@@ -105,7 +105,8 @@ static void weigh_category(const Peaks *of, Py_ssize_t place, const Scratch *in,
             if (counting >> block & 1)
                 for (int64_t one = 0; one < count; one++) in->seen[one] += in->total[block * of->longest + one];
         double *term = terms + curve * of->peaks + first, highest = 0;
-        for (int64_t one = 0; one < count; one++) term[one] = in->is_tp[one] / ((double)in->seen[one] + of->epsilon) + lift;
+        for (int64_t one = 0; one < count; one++)
+            term[one] = in->is_tp[one] / ((double)(int32_t)in->seen[one] + of->epsilon) + lift;
         for (int64_t one = count - 1; one >= 0; one--) {
             highest = term[one] > highest ? term[one] : highest;
             term[one] = (highest - lift) * share[one];
@@ -173,7 +174,7 @@ PyObject *weigh_peaks(PyObject *self, PyObject *arguments) {
         PyErr_NoMemory();
         goto done;
     }
-    if (!(terms = PyByteArray_FromStringAndSize(NULL, 8 * of.peaks * of.curves))) goto done;
+    if (!(terms = new_array(8 * of.peaks * of.curves))) goto done;
     double *term = (double *)PyByteArray_AsString(terms);
     Py_BEGIN_ALLOW_THREADS
     for (Py_ssize_t place = 0; good && place < of.occupied; place++) {
@@ -210,7 +211,7 @@ PyObject *group_weights(PyObject *self, PyObject *arguments) {
     Py_ssize_t images = column[0].view.len / 4, groups = image ? PyObject_Size(given[2]) - 1 : -1;
     if (image && groups < 0 && !PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "no edge");
     if (groups >= 0) start = open_starts(given[2], &column[2], groups, column[1].view.len / 4);
-    if (start) result = PyByteArray_FromStringAndSize(NULL, 8 * groups);
+    if (start) result = new_array(8 * groups);
     if (!result) goto done;
     int64_t *sum = (int64_t *)PyByteArray_AsString(result);
     int good = 1;

@@ -15,6 +15,7 @@ from analysis.evaluation.settings import Settings
 from analysis.evaluation.single_error_cost import Example, costliest
 from analysis.evaluation.slices import ClassErrors, CrowdingBins, IouErrors, SizeErrors
 from analysis.exceptions import BadInput
+from analysis.parallel import side_by_side, threads
 from analysis.render.comparison import objects_by_category
 from analysis.render.takeaways import slice_takeaways
 from analysis.stats.compare import Candidate, Comparison, compare
@@ -97,10 +98,13 @@ def collect(
     most = max(1, pictures // (len(set(first_alike)) * len(ERRORS))) if pictures else 0
     drawn_at = sorted({settings.iou, *(iou for iou in CURVE_IOUS if iou > settings.background_iou)})
     analysis = Analysis(ground_truth, settings, PARTS, ious=[*drawn_at, *COCO_IOUS], metrics=True, at_stake=True)
-    analyses: list[RunAnalysis] = []
-    for (name, dt), first in zip(detections, first_alike, strict=True):
-        is_first = first == len(analyses)
-        analyses.append(analysis.of(name, dt) if is_first else replace(analyses[first], name=name, detections=dt))
+    different = sorted(set(first_alike))
+    analysed = side_by_side(lambda place: analysis.of(*detections[place]), different, threads())
+    of_first = dict(zip(different, analysed, strict=True))
+    analyses: list[RunAnalysis] = [
+        replace(of_first[first], name=name, detections=dt)
+        for (name, dt), first in zip(detections, first_alike, strict=True)
+    ]
     if comparison is None and resamples is not None:
         candidates = [Candidate.of(one) for one in analyses]
         comparison = compare(

@@ -196,6 +196,22 @@ def test_a_list_that_is_read_in_blocks_is_the_same(
         assert stream_columns(path) is None
 
 
+@compiled
+@pytest.mark.parametrize("field", ["score", "bbox", "id", "area"])
+@pytest.mark.parametrize("first", [20, 70, 110])
+def test_a_field_that_only_later_records_have_is_unusual(
+    field: str, first: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = {"image_id": 1, "category_id": 1, "score": 0.5, "bbox": [1, 2, 3, 4], "id": 1, "area": 2.0}
+    records = [{key: value for key, value in whole.items() if n >= first or key != field} for n in range(120)]
+    path = tmp_path / "dt.json"
+    path.write_text(json.dumps(records))
+    for block in (250, 1000, columns.BLOCK):
+        monkeypatch.setattr(columns, "BLOCK", block)
+        assert stream_columns(path) is None
+    assert read_columns(path.read_bytes()) is None
+
+
 def runs(width: int = 6) -> st.SearchStrategy[list[int]]:
     """Runs of a mask of ``width`` times 4 pixels; some of them 0 where others would be longer."""
     pixels = st.lists(st.booleans(), min_size=4 * width, max_size=4 * width)

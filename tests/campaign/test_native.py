@@ -49,10 +49,11 @@ FUZZER = """
     until, done, paired = time.monotonic() + float(sys.argv[4]), 0, 0
     while time.monotonic() < until:
         text = b"[" + b",".join([damaged(RECORD) for _ in range(rng.randrange(1, 4))]) + b"]"
-        columns = tuple(bytearray() for _ in range(9))
-        for _ in range(2):  # the second part is appended where the first could be read
+        columns, before = tuple(bytearray() for _ in range(9)), 0
+        for _ in range(3):  # the next part is appended where the one before could be read
             with suppress(ValueError):
-                _core.read_records(damaged(text), rng.randrange(3), columns)
+                found = _core.read_records(damaged(text), rng.randrange(3), columns, before)
+                before = rng.choice([before + (found[0] if found else 0), rng.randrange(-1, 9)])
         _core.split_object(damaged(b'{"images": [], "annotations": ' + text + b"}"))
         _core.parse_number(damaged(str(rng.uniform(-1e3, 1e3)).encode() + b"e%d" % rng.randrange(-400, 400)))
         codes = [bytes(rng.choices(range(40, 115), k=8)) for _ in range(3)]

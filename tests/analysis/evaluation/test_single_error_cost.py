@@ -8,9 +8,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from analysis import break_down
+from analysis import Analysis, Settings, break_down
 from analysis.evaluation.error_types import ERRORS
-from analysis.evaluation.single_error_cost import costliest
+from analysis.evaluation.single_error_cost import costliest, single_error_costs
 from tests.analysis.cases import found, object_, read
 from tests.analysis.scenes import SceneFiles, clustered_boxes, scenes
 
@@ -85,3 +85,12 @@ def test_missed_objects_are_shown_by_size(tmp_path: Path) -> None:
     assert [one.truth for one in examples] == [1, 2]
     assert {one.cost for one in examples} == {0.0}
     assert np.array_equal(gt.area[[1, 2]], [1600, 400])
+
+
+@settings(max_examples=60, deadline=None)
+@given(scenes(), st.sampled_from(("coco", "tidecv")))
+def test_an_order_that_is_known_costs_nothing_else(files: SceneFiles, convention: str) -> None:
+    gt, dt = files.read()
+    run = Analysis(gt, Settings(convention=convention), at_stake=True).of("one", dt)
+    assert run.at_stake is not None
+    assert run.at_stake.costs.detection.tolist() == single_error_costs(gt, dt, run.breakdown).detection.tolist()
