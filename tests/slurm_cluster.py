@@ -133,7 +133,10 @@ class SlurmCluster:
             time.sleep(0.05)
 
     def said(self) -> str:
+        """States of nodes and jobs, and the ends of all logs."""
         return "\n".join(
+            self.ask(*command) for command in (("sinfo", "--Node", "--long"), ("squeue",), ("scontrol", "show", "node"))
+        ) + "\n".join(
             f"{path.name}: {path.read_text(errors='replace')[-2000:]}"
             for path in sorted(self.folder.glob("*.out")) + sorted(self.folder.glob("*.log"))
         )
