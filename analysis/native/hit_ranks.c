@@ -93,12 +93,30 @@ done:
     return result;
 }
 
+/* For one more true positive at any rank: `after`, the best precision from each true positive on when these stand one
+   higher in number and `shift` ranks further back; `within` [count + 1], the best of so many true positives and of those
+   before, down to the last number that a recall needs. */
+static void prepare_curve(const int64_t *hits, int64_t count, const int64_t *steps, Py_ssize_t recalls, int shift,
+                          double *after, double *within) {
+    double best = 0;
+    Py_ssize_t recall = 0;
+    for (int64_t hit = 0; hit < count; hit++) {
+        after[hit] = (double)(hit + 2) / (double)(hits[hit] + shift);
+        for (; recall < recalls && steps[recall] <= hit + 1; recall++) best = 0;
+        double before = (double)(hit + 1) / (double)hits[hit];
+        if (before > best) best = before;
+        within[hit + 1] = best;
+    }
+    after[count] = 0;
+    best_from_here(after, count);
+}
+
 /* hit_aps_with_one(hits, start, steps, curve i64[P], place i64[P], shift) -> f64[P]: the AP of a curve when one more
    detection, at this rank, is right, and all later true positives stand `shift` ranks further back. */
 PyObject *hit_aps_with_one(PyObject *self, PyObject *arguments) {
     (void)self;
     PyObject *given[5], *result = NULL;
-    double *after = NULL, *value = NULL;
+    double *after = NULL, *within = NULL, *value = NULL;
     int shift;
     if (!PyArg_ParseTuple(arguments, "OOOOOi", &given[0], &given[1], &given[2], &given[3], &given[4], &shift))
         return NULL;
@@ -115,8 +133,9 @@ PyObject *hit_aps_with_one(PyObject *self, PyObject *arguments) {
             goto done;
         }
     after = malloc(8 * (size_t)(of.longest + 1));
+    within = malloc(8 * (size_t)(of.longest + 1));
     value = malloc(8 * (size_t)(of.recalls + 1));
-    if (!after || !value) {
+    if (!after || !within || !value) {
         PyErr_NoMemory();
         goto done;
     }
@@ -127,12 +146,8 @@ PyObject *hit_aps_with_one(PyObject *self, PyObject *arguments) {
     for (Py_ssize_t one = 0; one < many; one++) {
         const int64_t *hits = of.hits + of.start[curves[one]], *steps = of.steps + curves[one] * of.recalls;
         int64_t count = of.start[curves[one] + 1] - of.start[curves[one]], first = 0, last = count;
-        if (made != curves[one]) {
-            for (int64_t hit = 0; hit < count; hit++) after[hit] = (double)(hit + 2) / (double)(hits[hit] + shift);
-            after[count] = 0;
-            best_from_here(after, count);
-            made = curves[one];
-        }
+        if (made != curves[one]) prepare_curve(hits, count, steps, of.recalls, shift, after, within);
+        made = curves[one];
         while (first < last) { /* the true positives before the place */
             int64_t middle = (first + last) / 2;
             if (hits[middle] < places[one])
@@ -147,9 +162,9 @@ PyObject *hit_aps_with_one(PyObject *self, PyObject *arguments) {
         int64_t done = first;
         for (Py_ssize_t recall = reached - 1; recall >= 0; recall--) {
             int64_t number = steps[recall] - 1;
-            for (; done > number; done--) {
-                double before = (double)done / (double)hits[done - 1];
-                if (before > best) best = before;
+            if (number < done) { /* between them no recall needs a number */
+                if (within[done] > best) best = within[done];
+                done = number;
             }
             value[recall] = number > first ? after[number - 1] : best;
         }
@@ -161,6 +176,7 @@ done:
     close_curves(&of);
     for (int place = 0; place < 2; place++) close_column(&column[place]);
     free(after);
+    free(within);
     free(value);
     return result;
 }

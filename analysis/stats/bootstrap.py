@@ -48,9 +48,9 @@ class _Hits:
     curves: tuple[tuple[int, int, tuple[int, ...]], ...]  # (which curve, which objects, the blocks that count)
 
     @cached_property
-    def numbers(self) -> Ints:
-        """Which curves, i64[C]."""
-        return np.array([number for number, _, _ in self.curves])
+    def cells(self) -> tuple[Any, ...]:
+        """Which curves [C, 1] and which categories [1, Q]: where their AP stands among those of all."""
+        return np.ix_(np.array([number for number, _, _ in self.curves]), self.occupied)
 
     @cached_property
     def sets(self) -> list[int]:
@@ -98,7 +98,7 @@ class WeightedAP:
         for hits in self.hits:
             running = _running(weights, hits.image)
             if core and len(hits.seen) <= MOST_BLOCKS:
-                found[np.ix_(hits.numbers, hits.occupied)] = _core_average(hits, sums, running, counts)
+                found[hits.cells] = _core_average(hits, sums, running, counts)
                 continue
             place = np.repeat(np.arange(len(hits.occupied)), np.diff(hits.first))  # of the category of each peak
             start = np.append(0, hits.peak[hits.first[1:-1] - 1])  # the true positives before each category
@@ -154,7 +154,8 @@ def _core_average(hits: _Hits, sums: Weights, running: Weights, counts: Sequence
     columns = (hits.peak, hits.first, hits.occupied, hits.lift, hits.core_curves, sets, seen, before)
     found = native.core.weigh_peaks(sums, running, *columns, COCO_RECALLS, _NEXT_RECALLS, EPSILON)
     terms = np.frombuffer(found, dtype=np.float64).reshape(len(hits.curves), -1)
-    return np.array([np.add.reduceat(of_curve, hits.first[:-1]) for of_curve in terms]) / len(COCO_RECALLS)
+    mean: Floats = np.add.reduceat(terms, hits.first[:-1], axis=1) / len(COCO_RECALLS)
+    return mean
 
 
 def weighted_ap(

@@ -15,17 +15,17 @@ from tests.analysis.test_native import without_core
 FLAGS = st.lists(st.lists(st.booleans(), max_size=12), min_size=1, max_size=4)  # of each category's detections
 
 
-def average(flags: list[bool], objects: int) -> float:
-    """The mean over 101 recalls of the best precision at that recall or a higher one, from its definition."""
+def average(flags: list[bool], objects: int, recalls: Floats = COCO_RECALLS) -> float:
+    """The mean over recalls of the best precision at that recall or a higher one, from its definition."""
     right = np.cumsum(flags)
     precision, recall = right / np.arange(1, len(flags) + 1), right / max(objects, 1)
-    return float(np.mean([max(precision[recall >= r], default=0.0) for r in COCO_RECALLS]))
+    return float(np.mean([max(precision[recall >= r], default=0.0) for r in recalls]))
 
 
-def curves_of(flags: list[list[bool]], objects: Ints) -> HitRanks:
+def curves_of(flags: list[list[bool]], objects: Ints, recalls: Floats = COCO_RECALLS) -> HitRanks:
     start = np.cumsum([0, *map(len, flags)])
     is_tp = np.array([one for category in flags for one in category], dtype=np.bool_)
-    return HitRanks.of_ranking(is_tp, start, recall_steps(objects, COCO_RECALLS))
+    return HitRanks.of_ranking(is_tp, start, recall_steps(objects, recalls))
 
 
 def more(flags: list[list[bool]], seed: int) -> Ints:
@@ -69,6 +69,22 @@ def test_with_one_more_that_is_right(flags: list[list[bool]], seed: int) -> None
             one = flags[c]
             changed = [*one[:at], True, *one[at + 1 - shift :]]
             assert abs(value - average(changed, int(objects[c]))) < 1e-12
+
+
+@given(st.integers(0, 10**6), st.integers(1, 20), st.sampled_from((0, 1)))
+def test_with_many_true_positives_between_two_recalls(seed: int, few: int, shift: int) -> None:
+    rng = np.random.default_rng(seed)
+    flags = [(rng.random(length) < rng.random()).tolist() for length in (60, 0, 150)]
+    objects = np.array(list(map(sum, flags))) + rng.integers(1, 50, 3)
+    recalls = np.sort(rng.choice(COCO_RECALLS, few, replace=False))
+    curves = curves_of(flags, objects, recalls)
+    cases = [(c, at) for c, one in enumerate(flags) for at in range(len(one) + shift) if shift or not one[at]]
+    cases = [cases[one] for one in rng.permutation(len(cases))[:20]]
+    category, place = np.array(cases, dtype=np.int64).reshape(-1, 2).T
+    found = both_ways(curves, "ap_with_one", category, place + 1, shift=shift)
+    for (c, at), value in zip(cases, found.tolist(), strict=True):
+        changed = [*flags[c][:at], True, *flags[c][at + 1 - shift :]]
+        assert abs(value - average(changed, int(objects[c]), recalls)) < 1e-12
 
 
 @given(FLAGS, st.integers(0, 99), st.booleans())
