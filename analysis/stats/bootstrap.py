@@ -22,7 +22,7 @@ from analysis.evaluation.error_types import ERROR_TYPES
 from analysis.evaluation.matched_run import Curve
 from analysis.evaluation.settings import MEAN_AP, ap_name
 from analysis.exceptions import BadInput
-from analysis.stats.resampling import Grouped, Weights, measure_resamples
+from analysis.stats.resampling import LANES, Grouped, Weights, measure_resamples
 
 MOST_BLOCKS = 62  # that the compiled core takes: a curve has a bit for each
 _NEXT_RECALLS: Floats = np.append(COCO_RECALLS[1:], np.inf)
@@ -85,21 +85,38 @@ class WeightedAP:
     objects: tuple[Grouped, ...]  # those that count in some curves, by category
 
     def average_precision(self, weights: Ints) -> Floats:
-        """f64[curves, K] the AP of each category in points; NaN where no object counts in the first curve.
+        """f64[L, curves, K] the AP of each category in points; NaN where no object counts in the first curve.
 
-        ``weights`` i64[images] are how often each image counts. The result is that of a data set in which the images
-        are repeated, their detections ordered by score, then by their order here, then by copy.
+        ``weights`` i64[L, images] are how often each image counts in each of up to ``LANES`` resamples. The result is
+        that of a data set in which the images are repeated, their detections ordered by score, then by their order
+        here, then by copy.
         """
         core = native.core is not None and self.integer is np.int32
-        weights = weights.astype(self.integer)
+        if core and all(len(hits.seen) <= MOST_BLOCKS for hits in self.hits):
+            return self._by_core(weights) * 100
+        return np.array([self._alone(one) for one in weights.astype(self.integer)]) * 100
+
+    def _by_core(self, weights: Ints) -> Floats:
+        lanes = np.zeros((weights.shape[1], LANES), dtype=np.int32)
+        lanes[:, : len(weights)] = weights.T
+        found = np.zeros((LANES, self.curves, self.categories))
+        counts = [np.zeros((LANES, self.categories), dtype=np.int64) for _ in self.objects]
+        for count, objects in zip(counts, self.objects, strict=True):
+            for lane, one in enumerate(weights):
+                count[lane] = objects.sums(one)
+        sums = _core_running(lanes, self.block_image)
+        for hits in self.hits:
+            found[:, *hits.cells] = _core_average(hits, sums, _core_running(lanes, hits.image), counts)
+        found.swapaxes(1, 2)[counts[0] == 0] = np.nan
+        return found[: len(weights)]
+
+    def _alone(self, weights: Weights) -> Floats:
+        """f64[curves, K] for one resample [images], without the core."""
         found = np.zeros((self.curves, self.categories))
         sums = _running(weights, self.block_image)
         counts = [one.sums(weights) for one in self.objects]
         for hits in self.hits:
             running = _running(weights, hits.image)
-            if core and len(hits.seen) <= MOST_BLOCKS:
-                found[hits.cells] = _core_average(hits, sums, running, counts)
-                continue
             place = np.repeat(np.arange(len(hits.occupied)), np.diff(hits.first))  # of the category of each peak
             start = np.append(0, hits.peak[hits.first[1:-1] - 1])  # the true positives before each category
             is_tp = (running[hits.peak] - running[start][place]).astype(np.float64)
@@ -110,16 +127,19 @@ class WeightedAP:
                 precision = is_tp / (total + EPSILON)
                 found[curve, hits.occupied] = _average(hits, precision, shares[objects], hits.lift[place])
         found[:, counts[0] == 0] = np.nan
-        return found * 100
+        return found
 
 
 def _running(weights: Weights, image: NDArray[np.int32]) -> Weights:
     """[n + 1] the running sum of the weights of images [n], from 0; of the integer type of the weights."""
-    if native.core is not None and weights.dtype == np.int32:
-        return np.frombuffer(native.core.running_weights(weights, image), dtype=np.int32)
     total = np.zeros(len(image) + 1, dtype=weights.dtype)
     np.cumsum(weights[image], out=total[1:])
     return total
+
+
+def _core_running(lanes: Weights, image: NDArray[np.int32]) -> Weights:
+    """The same of each lane by the compiled core, [n + 1, LANES], for weights [images, LANES]."""
+    return np.frombuffer(native.core.running_weights(lanes, image), dtype=np.int32)
 
 
 def _shares(hits: _Hits, is_tp: Floats, objects: Ints) -> Floats:
@@ -147,14 +167,14 @@ def _average(hits: _Hits, precision: Floats, share: Floats, lift: Floats) -> Flo
     return mean
 
 
-def _core_average(hits: _Hits, sums: Weights, running: Weights, counts: Sequence[Weights]) -> Floats:
-    """f64[C, Q] the same of all curves by the compiled core, but for the last sum, whose order is NumPy's."""
+def _core_average(hits: _Hits, sums: Weights, running: Weights, counts: Sequence[Ints]) -> Floats:
+    """f64[LANES, C, Q] the same of all curves by the compiled core, but for the last sum, whose order is NumPy's."""
     sets = tuple(counts[one] for one in hits.sets)
     seen, before = tuple(hits.seen.values()), tuple(hits.before.values())
     columns = (hits.peak, hits.first, hits.occupied, hits.lift, hits.core_curves, sets, seen, before)
     found = native.core.weigh_peaks(sums, running, *columns, COCO_RECALLS, _NEXT_RECALLS, EPSILON)
-    terms = np.frombuffer(found, dtype=np.float64).reshape(len(hits.curves), -1)
-    mean: Floats = np.add.reduceat(terms, hits.first[:-1], axis=1) / len(COCO_RECALLS)
+    terms = np.frombuffer(found, dtype=np.float64).reshape(LANES, len(hits.curves), -1)
+    mean: Floats = np.add.reduceat(terms, hits.first[:-1], axis=2) / len(COCO_RECALLS)
     return mean
 
 
@@ -313,14 +333,14 @@ def resample(
     drawn = [np.empty((len(one.numbers), resamples)) for one in measured]
     category_drawn = [np.empty((*one.shape, categories), dtype=np.float32) for one in drawn]
 
-    def one(number: int, weights: Ints) -> None:
+    def several(numbers: range, weights: Ints) -> None:
         for run, curves in enumerate(measured):
-            found = curves.measure(weights)
-            drawn[run][:, number] = _mean(found)
-            category_drawn[run][:, number] = found
+            for number, found in zip(numbers, curves.measure(weights), strict=True):
+                drawn[run][:, number] = _mean(found)
+                category_drawn[run][:, number] = found
 
-    measure_resamples(one, images, resamples, seed, progress)
-    values = [curves.measure(np.ones(images, dtype=np.int64)) for curves in measured]
+    measure_resamples(several, images, resamples, seed, progress)
+    values = [curves.measure(np.ones((1, images), dtype=np.int64))[0] for curves in measured]
     return [
         Resampled(curves.numbers, _mean(value), drawn[run], value, category_drawn[run])
         for run, (curves, value) in enumerate(zip(measured, values, strict=True))
@@ -345,11 +365,12 @@ class _ReadyCurves:
         self._at_ious = weighted_ap([run.curves[iou] for iou in COCO_IOUS.tolist()], *of) if mean_ap else None
 
     def measure(self, weights: Ints) -> Floats:
-        """f64[numbers, K] in points, for weights of images i64[images]."""
+        """f64[L, numbers, K] in points, for weights of images i64[L, images]."""
         fixed = self._fixed.average_precision(weights)
-        fixed[1:] -= fixed[0]
-        at_ious = [] if self._at_ious is None else [self._at_ious.average_precision(weights).mean(axis=0)]
-        return np.vstack([*at_ious, fixed])
+        fixed[:, 1:] -= fixed[:, :1]
+        if self._at_ious is None:
+            return fixed
+        return np.concatenate([self._at_ious.average_precision(weights).mean(axis=1, keepdims=True), fixed], axis=1)
 
 
 def _mean(found: Floats) -> Floats:

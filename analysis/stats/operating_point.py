@@ -121,12 +121,13 @@ def measure(
     measured = [_Measured(run, criterion, folds, per_class) for _, run in runs]
     drawn = [one.empty(max(resamples, 1)) for one in measured]  # NaN where nothing is drawn
 
-    def one(number: int, weights: Ints) -> None:
-        for run, store in zip(measured, drawn, strict=True):
-            for name, value in run.measure(weights).items():
-                store[name][number] = value
+    def several(numbers: range, weights: Ints) -> None:
+        for number, one in zip(numbers, weights, strict=True):
+            for run, store in zip(measured, drawn, strict=True):
+                for name, value in run.measure(one).items():
+                    store[name][number] = value
 
-    measure_resamples(one, images, resamples, seed, progress)
+    measure_resamples(several, images, resamples, seed, progress)
     if images == 1:  # every resample equals it
         for store in drawn:
             for values in store.values():

@@ -85,14 +85,16 @@ FUZZER = """
         place, steps = np.arange(3), np.array([[rng.randrange(0, 9) or 1 for _ in range(4)] for _ in range(2)])
         if rng.random() < 0.9:
             steps.sort()
+        lanes = np.repeat(np.arange(count + 1, dtype=np.int32)[:, None], 4, axis=1)
         parts = [tuple(np.array(rng.choices(rows, k=size), np.int32) for _ in range(2)) for size in (count, 2)]
         recalls = np.linspace(0, 1, 101)
         for call in (
-            lambda: _core.running_weights(place.astype(np.int32), pairs[0].astype(np.int32)),
+            lambda: _core.running_weights(lanes[:3], pairs[0].astype(np.int32)),
             lambda: _core.weigh_peaks(
-                place.astype(np.int32), np.arange(count + 1, dtype=np.int32), np.sort(pairs[0]).astype(np.int32),
+                lanes[:3], lanes, np.sort(pairs[0]).astype(np.int32),
                 np.array([0, count // 2, count]), np.array(rng.choices(rows, k=2)), np.array([1.0, 0.0]),
-                np.array([[0, 1], [rng.randrange(-1, 3), 3]]), (place, place + 5), *parts, recalls, recalls, 0.0
+                np.array([[0, 1], [rng.randrange(-1, 3), 3]]),
+                (np.arange(12), np.arange(12) % 5), *parts, recalls, recalls, 0.0
             ),
             lambda: _core.group_weights(place.astype(np.int32), pairs[0].astype(np.int32), np.array([0, 1, count])),
             lambda: _core.hit_aps_without(pairs[0] + 1, np.array([0, count // 2, count]), steps),

@@ -125,9 +125,10 @@ def test_equal_scores_stand_by_row_and_then_by_copy(scene: SceneFiles, seed: int
     matched_run = match_and_label(gt, dt, Settings())
     curves = [matched_run.base, *(one.fix(matched_run) for one in ERROR_TYPES.values())]
     ready = weighted_ap(curves, matched_run.image, gt.image, gt.category, len(gt.image_id), len(gt.category_id))
-    for weights in draw_weights(len(gt.image_id), 3, seed):
+    each = np.array(list(draw_weights(len(gt.image_id), 3, seed)))
+    for weights, found in zip(each, ready.average_precision(each), strict=True):
         expected = [slow_ap(matched_run, curve, gt, weights) for curve in curves]
-        np.testing.assert_allclose(ready.average_precision(weights), expected, rtol=0, atol=1e-10)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
 
 
 def test_the_images_as_they_are_give_the_breakdown() -> None:
@@ -153,9 +154,9 @@ def test_sums_too_large_for_32_bits_are_made_in_64() -> None:
 
     narrow, wide = ready(len(gt.image_id)), ready(2**31)  # as if every detection could be in every draw
     assert (narrow.integer, wide.integer) == (np.int32, np.int64)
-    weights = next(draw_weights(len(gt.image_id), 1, 0))
+    weights = np.array(list(draw_weights(len(gt.image_id), 2, 0)))
     np.testing.assert_array_equal(narrow.average_precision(weights), wide.average_precision(weights))
-    many = np.full(len(gt.image_id), 10**8)  # copies of everything change nothing but the precision's guard
+    many = np.full((1, len(gt.image_id)), 10**8)  # copies of everything change nothing but the precision's guard
     np.testing.assert_allclose(
         wide.average_precision(many), wide.average_precision(np.full_like(many, 1000)), rtol=0, atol=1e-6
     )
