@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import chain, zip_longest
 
 import numpy as np
 
@@ -34,7 +34,9 @@ def gallery(examples: Examples, album: Album, pictures_asked: bool) -> Section:
     """Cards by error type, the costliest first; reads the pictures of ``album``."""
     data = examples.data
     cards = [_card(data, album, number, one) for number, one in enumerate(examples.shown)]
-    addresses = _addresses(data, album, cards)
+    pictures = _pictures(data, album, cards)
+    marks = [_marks(data, card) for card in cards]  # while the pictures are made
+    addresses = dict(pictures)
     groups = []
     for error in ERRORS:
         by_run = [
@@ -43,7 +45,7 @@ def gallery(examples: Examples, album: Album, pictures_asked: bool) -> Section:
         ]
         in_turn = [card for turn in zip_longest(*by_run) for card in turn if card is not None]  # first of each run, ...
         ranked = sorted(in_turn, key=lambda card: -card.of.example.cost)
-        drawn = [_drawn(data, card, addresses[card.number], pictures_asked) for card in ranked]
+        drawn = [_drawn(data, card, marks[card.number], addresses[card.number], pictures_asked) for card in ranked]
         groups.append(_group(error_title(error, data.settings.iou_type), error, drawn))
     introduction = _introduction(data, album, len(cards), pictures_asked)
     body = join([introduction, _filters(data, cards), *groups, _viewer()])
@@ -60,8 +62,8 @@ def _size(data: ReportData, album: Album, image: int) -> tuple[int, int] | None:
     return (width, height) if width > 0 else album.size(image)
 
 
-def _addresses(data: ReportData, album: Album, cards: Sequence[_Card]) -> list[str | None]:
-    """The picture of every card, reading each image once."""
+def _pictures(data: ReportData, album: Album, cards: Sequence[_Card]) -> Iterator[tuple[int, str | None]]:
+    """The number and the picture of every card, reading each image once; they are made from this call on."""
     by_image: dict[int, list[int]] = {}
     for card in cards:
         by_image.setdefault(card.of.image, []).append(card.number)
@@ -69,10 +71,8 @@ def _addresses(data: ReportData, album: Album, cards: Sequence[_Card]) -> list[s
         Wanted(image, [cards[n].window for n in numbers], _size(data, album, image))
         for image, numbers in by_image.items()
     ]
-    found: dict[int, str | None] = {}
-    for numbers, addresses in zip(by_image.values(), album.pictures(wanted), strict=True):
-        found |= zip(numbers, addresses, strict=True)
-    return [found[number] for number in range(len(cards))]
+    pictures = album.pictures(wanted)
+    return chain.from_iterable(zip(*one, strict=True) for one in zip(by_image.values(), pictures, strict=True))
 
 
 def _introduction(data: ReportData, album: Album, count: int, pictures_asked: bool) -> Markup:
@@ -184,7 +184,13 @@ def _viewer() -> Markup:
     return tag("dialog", tag("div", id="large"), controls, id="viewer", aria_label="Example, enlarged")
 
 
-def _drawn(data: ReportData, card: _Card, address: str | None, pictures_asked: bool) -> Markup:
+def _marks(data: ReportData, card: _Card) -> Markup:
+    """What is drawn and written over the picture of a card."""
+    of = (data, card.of.run, card.of.example)
+    return join([overlay(*of, card.of.image, card.window), labels(*of, card.window)])
+
+
+def _drawn(data: ReportData, card: _Card, marks: Markup, address: str | None, pictures_asked: bool) -> Markup:
     shown = card.of
     one, example = data.runs[shown.run], shown.example
     what, details = _told(data, one, example)
@@ -200,8 +206,7 @@ def _drawn(data: ReportData, card: _Card, address: str | None, pictures_asked: b
     label = f"Enlarge: {what}, {details}, {cost}, by {by}, {name}"
     view = [
         picture,
-        overlay(data, shown.run, example, shown.image, card.window),
-        labels(data, shown.run, example, card.window),
+        marks,
         tag("button", type="button", class_="open", aria_label=label),
     ]
     caption = [

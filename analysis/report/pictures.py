@@ -132,17 +132,23 @@ class Album:
                 ) from None
 
     def pictures(self, wanted: Sequence[Wanted]) -> Iterator[list[str | None]]:
-        """The addresses of the windows of each image, None for all where it cannot be shown; several images at a time.
+        """The addresses of the windows of each image, None for all where it cannot be shown.
 
-        An address is the picture itself (``data:``) or a file of the folder ``assets``, named by its content: runs
-        that show the same window share it.
+        The pictures are made from this call on, several at a time on other threads. An address is the picture itself
+        (``data:``) or a file of the folder ``assets``, named by its content: runs that show the same window share it.
         """
         paths = [self._path(one.image) for one in wanted]
-        with ThreadPoolExecutor(threads()) as pool:
-            for one, found in zip(wanted, pool.map(_encode_windows, paths, wanted), strict=True):
-                if found.why:
-                    (self.other_size if found.is_size else self.damaged)[one.image] = found.why
-                yield list(map(self._address, found.pictures)) or [None] * len(one.windows)
+        pool = ThreadPoolExecutor(threads())
+        encoded = pool.map(_encode_windows, paths, wanted)
+
+        def addresses() -> Iterator[list[str | None]]:
+            with pool:
+                for one, found in zip(wanted, encoded, strict=True):
+                    if found.why:
+                        (self.other_size if found.is_size else self.damaged)[one.image] = found.why
+                    yield list(map(self._address, found.pictures)) or [None] * len(one.windows)
+
+        return addresses()
 
     def _address(self, picture: bytes) -> str:
         if not self._assets:
