@@ -16,7 +16,8 @@ that uses it has a counterpart in NumPy, msgspec or pycocotools beside the call;
                       (`analysis.evaluation.average_precision`)
 ``hit_aps_without``   AP from the ranks of true positives after a change; so ``hit_aps_with_one``, ``hit_aps_moved``
                       (`analysis.evaluation.hit_ranks`)
-``weigh_peaks``       AP where images count several times, with ``running_weights`` (`analysis.stats.bootstrap`);
+``weigh_peaks``       AP where images count several times, of four resamples at a time, with ``running_weights``
+                      (`analysis.stats.bootstrap`);
                       ``group_weights``: how often the images of each group of rows count (`analysis.stats.resampling`)
 ``parse_number``      one number of JSON as a float, correctly rounded; None where it is none
 ===================== =================================================================================================

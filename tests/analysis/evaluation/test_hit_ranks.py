@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import native
@@ -71,6 +71,7 @@ def test_with_one_more_that_is_right(flags: list[list[bool]], seed: int) -> None
             assert abs(value - average(changed, int(objects[c]))) < 1e-12
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 20), st.sampled_from((0, 1)))
 def test_with_many_true_positives_between_two_recalls(seed: int, few: int, shift: int) -> None:
     rng = np.random.default_rng(seed)
