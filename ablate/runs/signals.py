@@ -10,13 +10,19 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
+from weakref import WeakKeyDictionary, WeakSet
 
 Handler = Callable[[int, FrameType | None], object]
 
 # Set for what a scheduler starts: Slurm, PBS, LSF, Grid Engine (`undefined` outside of its arrays).
 JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "SGE_TASK_ID")
-IMPORTS = "<frozen importlib._bootstrap>"  # the file of the frames of Python's own import
-PAUSE = 0.02  # seconds after which a signal during an import is looked at again
+# Files of frames within which an exception may not arrive: Python's own import, and callbacks of weak references.
+UNSAFE_FILES = {
+    "<frozen importlib._bootstrap>",
+    WeakKeyDictionary.__init__.__code__.co_filename,
+    WeakSet.__init__.__code__.co_filename,
+}
+PAUSE = 0.02  # seconds after which a signal that came within them is looked at again
 WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)  # before a time limit or a preemption
 
 
@@ -37,15 +43,16 @@ def restore(before: Mapping[signal.Signals, object]) -> None:
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt, or do so as soon as no module is being imported; a handler.
+    """Raise KeyboardInterrupt, or do so as soon as it arrives; a handler.
 
     Within an import the exception may not arrive: Python makes a RuntimeError of it in the body of a class, a compiled
-    module says that its initialisation failed, and one in C++ can end the process.
+    module says that its initialisation failed, and one in C++ can end the process. Within a finalizer (``__del__``, the
+    callback of a weak reference) Python prints it and goes on.
 
     Raises:
         KeyboardInterrupt: with the name of the signal.
     """
-    while frame is not None and frame.f_code.co_filename != IMPORTS:
+    while frame is not None and frame.f_code.co_filename not in UNSAFE_FILES and frame.f_code.co_name != "__del__":
         frame = frame.f_back
     if frame is None:
         raise KeyboardInterrupt(signal.Signals(number).name)
