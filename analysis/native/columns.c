@@ -1,39 +1,5 @@
-/* Arrays that Python gives, checked, arrays and pairs that it gets. */
+/* Arrays that Python gives, checked, and pairs that it gets. */
 #include "core.h"
-#include <stdlib.h>
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
-
-/* Ask for large pages under what has 4 MB and more, as NumPy does for its arrays: each page of 4 kB costs some
-   microseconds when it is touched first. From the first page to the last, so that what can grow where it lies still can. */
-static void prefer_large_pages(void *start, size_t size) {
-#ifdef MADV_HUGEPAGE
-    enum { PAGE = 1 << 12, LARGE = 1 << 22 };
-    uintptr_t mask = PAGE - 1, first = (uintptr_t)start & ~mask, end = ((uintptr_t)start + size + mask) & ~mask;
-    if (size >= LARGE) madvise((void *)first, end - first, MADV_HUGEPAGE); /* a wish: if it fails, nothing changes */
-#else
-    (void)start, (void)size;
-#endif
-}
-
-PyObject *new_array(Py_ssize_t size) {
-    PyObject *array = PyByteArray_FromStringAndSize(NULL, size);
-    if (array) prefer_large_pages(PyByteArray_AsString(array), (size_t)size);
-    return array;
-}
-
-int resize_array(PyObject *array, Py_ssize_t size) {
-    if (PyByteArray_Resize(array, size)) return 0;
-    prefer_large_pages(PyByteArray_AsString(array), (size_t)size);
-    return 1;
-}
-
-void *new_scratch(size_t size) {
-    void *start = malloc(size + 1);
-    if (start) prefer_large_pages(start, size);
-    return start;
-}
 
 const void *open_column(PyObject *array, Column *column, Py_ssize_t rows, Py_ssize_t width) {
     if (PyObject_GetBuffer(array, &column->view, PyBUF_SIMPLE)) return NULL;
@@ -75,8 +41,8 @@ static int make_room(Found *found) {
     Py_ssize_t room = found->room ? 2 * found->room : 1 << 12;
     int good = 1;
     for (int place = 0; good && place < 3; place++) {
-        if (!found->array[place]) found->array[place] = new_array(0);
-        good = found->array[place] && resize_array(found->array[place], 8 * room);
+        if (!found->array[place]) found->array[place] = PyByteArray_FromStringAndSize(NULL, 0);
+        good = found->array[place] && !PyByteArray_Resize(found->array[place], 8 * room);
     }
     if (good) {
         found->detection = (int64_t *)PyByteArray_AsString(found->array[0]);

@@ -50,11 +50,6 @@ const int64_t *open_starts(PyObject *array, Column *column, Py_ssize_t images, P
 const int64_t *open_rows(PyObject *array, Column *column, Py_ssize_t count);
 void close_column(Column *column);
 
-/* --- Arrays (columns.c) that Python gets: bytearrays, whose bytes are undefined at first --- */
-PyObject *new_array(Py_ssize_t size);
-int resize_array(PyObject *array, Py_ssize_t size); /* 0, with an error: memory is full */
-void *new_scratch(size_t size);                     /* malloc for what may be as large; NULL: memory is full */
-
 /* --- Pairs (columns.c) of a detection and an object with their IoU --- */
 typedef struct {
     PyObject *array[3]; /* bytearrays, which grow */

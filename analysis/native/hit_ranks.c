@@ -61,7 +61,7 @@ PyObject *hit_aps_without(PyObject *self, PyObject *arguments) {
         goto done;
     }
     Py_ssize_t size = of.column[0].view.len + 8 * of.curves;
-    if (!(result = new_array(size))) goto done;
+    if (!(result = PyByteArray_FromStringAndSize(NULL, size))) goto done;
     double *total = (double *)PyByteArray_AsString(result);
     memset(total, 0, (size_t)size);
     Py_BEGIN_ALLOW_THREADS
@@ -139,7 +139,7 @@ PyObject *hit_aps_with_one(PyObject *self, PyObject *arguments) {
         PyErr_NoMemory();
         goto done;
     }
-    if (!(result = new_array(8 * many))) goto done;
+    if (!(result = PyByteArray_FromStringAndSize(NULL, 8 * many))) goto done;
     double *ap = (double *)PyByteArray_AsString(result);
     Py_BEGIN_ALLOW_THREADS
     int64_t made = -1;
@@ -211,7 +211,7 @@ PyObject *hit_aps_moved(PyObject *self, PyObject *arguments) {
         PyErr_NoMemory();
         goto done;
     }
-    if (!(result = new_array(8 * many))) goto done;
+    if (!(result = PyByteArray_FromStringAndSize(NULL, 8 * many))) goto done;
     double *ap = (double *)PyByteArray_AsString(result);
     Py_BEGIN_ALLOW_THREADS
     for (Py_ssize_t one = 0; one < many; one++) {

@@ -42,8 +42,8 @@ PyObject *best_objects(PyObject *self, PyObject *arguments) {
     const double *iou = open_column(given[2], &pairs.column[2], pairs.count, 8);
     const uint8_t *used = iou ? open_column(given[3], &pairs.column[3], pairs.count, 1) : NULL;
     if (!used) goto done;
-    best = new_array(8 * pairs.detections);
-    target = best ? new_array(8 * pairs.detections) : NULL;
+    best = PyByteArray_FromStringAndSize(NULL, 8 * pairs.detections);
+    target = best ? PyByteArray_FromStringAndSize(NULL, 8 * pairs.detections) : NULL;
     if (!target) goto done;
     double *highest = (double *)PyByteArray_AsString(best);
     int64_t *aim = (int64_t *)PyByteArray_AsString(target);
@@ -80,8 +80,8 @@ PyObject *match_pairs(PyObject *self, PyObject *arguments) {
     const uint8_t *used = open_column(given[2], &pairs.column[2], pairs.count, 1), *shared = NULL;
     if (!used) goto done;
     if (given[3] != Py_None && !(shared = open_column(given[3], &pairs.column[3], pairs.objects, 1))) goto done;
-    matched = new_array(8 * pairs.detections);
-    free_objects = matched ? new_array(pairs.objects) : NULL;
+    matched = PyByteArray_FromStringAndSize(NULL, 8 * pairs.detections);
+    free_objects = matched ? PyByteArray_FromStringAndSize(NULL, pairs.objects) : NULL;
     if (!free_objects) goto done;
     int64_t *taken = (int64_t *)PyByteArray_AsString(matched);
     char *is_free = PyByteArray_AsString(free_objects);
@@ -117,9 +117,9 @@ PyObject *match_coco(PyObject *self, PyObject *arguments) {
     const uint8_t *crowd = ignored ? open_column(given[4], &pairs.column[4], pairs.objects, 1) : NULL;
     const uint8_t *out_of_range = crowd ? open_column(given[5], &pairs.column[5], pairs.detections, 1) : NULL;
     if (!out_of_range) goto done;
-    matched = new_array(8 * pairs.detections);
+    matched = PyByteArray_FromStringAndSize(NULL, 8 * pairs.detections);
     left_out = matched ? PyByteArray_FromStringAndSize((const char *)out_of_range, pairs.detections) : NULL;
-    free_objects = left_out ? new_array(pairs.objects) : NULL;
+    free_objects = left_out ? PyByteArray_FromStringAndSize(NULL, pairs.objects) : NULL;
     if (!free_objects) goto done;
     int64_t *taken = (int64_t *)PyByteArray_AsString(matched);
     char *is_left_out = PyByteArray_AsString(left_out), *is_free = PyByteArray_AsString(free_objects);
@@ -207,7 +207,7 @@ PyObject *interpolate(PyObject *self, PyObject *arguments) {
         PyErr_NoMemory();
         goto done;
     }
-    if (!(result = new_array(8 * categories * recalls))) goto done;
+    if (!(result = PyByteArray_FromStringAndSize(NULL, 8 * categories * recalls))) goto done;
     double *value = (double *)PyByteArray_AsString(result);
     Py_BEGIN_ALLOW_THREADS
     for (Py_ssize_t category = 0; category < categories; category++) {
@@ -248,7 +248,7 @@ PyObject *interpolate_hits(PyObject *self, PyObject *arguments) {
         PyErr_NoMemory();
         goto done;
     }
-    if (!(result = new_array(8 * categories * recalls))) goto done;
+    if (!(result = PyByteArray_FromStringAndSize(NULL, 8 * categories * recalls))) goto done;
     double *value = (double *)PyByteArray_AsString(result);
     Py_BEGIN_ALLOW_THREADS
     for (Py_ssize_t category = 0; category < categories; category++) {

@@ -146,10 +146,10 @@ static char *open_field(PyObject *array, int field, Py_ssize_t before, Py_ssize_
     int known = PyObject_TypeCheck(array, &PyByteArray_Type);
     Py_ssize_t size = known ? PyByteArray_Size(array) : -1, width = FIELD[field].width;
     if (size == room * width && size) {
-        if (larger > room && !resize_array(array, larger * width)) return NULL;
+        if (larger > room && PyByteArray_Resize(array, larger * width)) return NULL;
         return PyByteArray_AsString(array) + before * width;
     }
-    if (!size) return resize_array(array, (before ? most : larger) * width) ? PyByteArray_AsString(array) : NULL;
+    if (!size) return PyByteArray_Resize(array, (before ? most : larger) * width) ? NULL : PyByteArray_AsString(array);
     PyErr_SetString(PyExc_ValueError, "the columns have different lengths");
     return NULL;
 }

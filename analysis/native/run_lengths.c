@@ -133,7 +133,7 @@ PyObject *decode_masks(PyObject *self, PyObject *arguments) {
     if (sizes != Py_None && !(given = open_column(sizes, &column[2], masks, 16))) goto done;
     const Py_ssize_t width[5] = {8, 16, 8, 16, 1};
     for (int place = 0; place < 5; place++)
-        if (!(made[place] = new_array((masks + !place) * width[place]))) goto done;
+        if (!(made[place] = PyByteArray_FromStringAndSize(NULL, (masks + !place) * width[place]))) goto done;
     int64_t *start = (int64_t *)PyByteArray_AsString(made[0]), *size = (int64_t *)PyByteArray_AsString(made[1]);
     double *area = (double *)PyByteArray_AsString(made[2]);
     int32_t *box = (int32_t *)PyByteArray_AsString(made[3]);

@@ -22,13 +22,13 @@ PyObject *order_descending(PyObject *self, PyObject *argument) {
     const double *value = open_column(argument, &column, -1, 8);
     if (!value) return NULL;
     Py_ssize_t count = column.view.len / 8;
-    uint64_t *key = new_scratch(2 * 8 * (size_t)count);
-    uint32_t *row = new_scratch(2 * 4 * (size_t)count), (*times)[VALUES] = calloc(DIGITS, sizeof *times);
+    uint64_t *key = malloc(1 + 2 * 8 * (size_t)count);
+    uint32_t *row = malloc(1 + 2 * 4 * (size_t)count), (*times)[VALUES] = calloc(DIGITS, sizeof *times);
     if (!key || !row || !times || count > UINT32_MAX) {
         PyErr_NoMemory();
         goto done;
     }
-    if (!(result = new_array(8 * count))) goto done;
+    if (!(result = PyByteArray_FromStringAndSize(NULL, 8 * count))) goto done;
     int64_t *order = (int64_t *)PyByteArray_AsString(result);
     Py_BEGIN_ALLOW_THREADS
     for (Py_ssize_t place = 0; place < count; place++) {
@@ -85,8 +85,8 @@ PyObject *order_by_index(PyObject *self, PyObject *arguments) {
         goto done;
     }
     Py_ssize_t *start = malloc((size_t)buckets * sizeof *start + 1);
-    int64_t *other = several ? new_scratch(8 * (size_t)count) : NULL;
-    result = start && (other || !several) ? new_array(8 * count) : PyErr_NoMemory();
+    int64_t *other = several ? malloc(1 + 8 * (size_t)count) : NULL;
+    result = start && (other || !several) ? PyByteArray_FromStringAndSize(NULL, 8 * count) : PyErr_NoMemory();
     if (!result) goto freed;
     int64_t *order = (int64_t *)PyByteArray_AsString(result);
     Py_BEGIN_ALLOW_THREADS

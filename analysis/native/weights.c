@@ -18,7 +18,7 @@ PyObject *running_weights(PyObject *self, PyObject *arguments) {
     const uint32_t *weight = open_column(given[0], &column[0], -1, LANE); /* unsigned: a sum that does not fit wraps */
     const int32_t *image = weight ? open_column(given[1], &column[1], -1, 4) : NULL;
     Py_ssize_t images = column[0].view.len / LANE, count = column[1].view.len / 4;
-    if (image) result = new_array(LANE * (count + 1));
+    if (image) result = PyByteArray_FromStringAndSize(NULL, LANE * (count + 1));
     if (!result) goto done;
     uint32_t *sum = (uint32_t *)PyByteArray_AsString(result), total[LANES] = {0};
     int good = 1;
@@ -196,7 +196,7 @@ PyObject *weigh_peaks(PyObject *self, PyObject *arguments) {
         PyErr_NoMemory();
         goto done;
     }
-    if (!(terms = new_array(8 * LANES * of.peaks * of.curves))) goto done;
+    if (!(terms = PyByteArray_FromStringAndSize(NULL, 8 * LANES * of.peaks * of.curves))) goto done;
     double *term = (double *)PyByteArray_AsString(terms);
     Py_BEGIN_ALLOW_THREADS
     for (Py_ssize_t place = 0; good && place < of.occupied; place++) {
@@ -234,7 +234,7 @@ PyObject *group_weights(PyObject *self, PyObject *arguments) {
     Py_ssize_t images = column[0].view.len / 4, groups = image ? PyObject_Size(given[2]) - 1 : -1;
     if (image && groups < 0 && !PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "no edge");
     if (groups >= 0) start = open_starts(given[2], &column[2], groups, column[1].view.len / 4);
-    if (start) result = new_array(8 * groups);
+    if (start) result = PyByteArray_FromStringAndSize(NULL, 8 * groups);
     if (!result) goto done;
     int64_t *sum = (int64_t *)PyByteArray_AsString(result);
     int good = 1;
