@@ -134,12 +134,9 @@ class SlurmCluster:
 
     def said(self) -> str:
         """States of nodes and jobs, and the ends of all logs."""
-        return "\n".join(
-            self.ask(*command) for command in (("sinfo", "--Node", "--long"), ("squeue",), ("scontrol", "show", "node"))
-        ) + "\n".join(
-            f"{path.name}: {path.read_text(errors='replace')[-2000:]}"
-            for path in sorted(self.folder.glob("*.out")) + sorted(self.folder.glob("*.log"))
-        )
+        states = [self.ask("sinfo", "--Node", "--long"), self.ask("squeue", "--long")]
+        logs = sorted(self.folder.glob("*.out")) + sorted(self.folder.glob("*.log"))
+        return "\n".join([*states, *(f"{path.name}: {path.read_text(errors='replace')[-2000:]}" for path in logs)])
 
     def stop(self) -> None:
         """End the jobs, then the daemons, each by its own number."""

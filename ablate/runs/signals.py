@@ -22,7 +22,7 @@ UNSAFE_FILES = {
     WeakKeyDictionary.__init__.__code__.co_filename,
     WeakSet.__init__.__code__.co_filename,
 }
-PAUSE = 0.02  # seconds after which a signal that came within them is looked at again
+PAUSE = 0.02  # seconds between looks at whether they have ended
 WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)  # before a time limit or a preemption
 
 
@@ -43,7 +43,7 @@ def restore(before: Mapping[signal.Signals, object]) -> None:
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt, or do so as soon as it arrives; a handler.
+    """A handler: raise KeyboardInterrupt; during an import or a finalizer, after it.
 
     Within an import the exception may not arrive: Python makes a RuntimeError of it in the body of a class, a compiled
     module says that its initialisation failed, and one in C++ can end the process. Within a finalizer (``__del__``, the
@@ -52,13 +52,27 @@ def interrupt(number: int, frame: FrameType | None) -> None:
     Raises:
         KeyboardInterrupt: with the name of the signal.
     """
-    while frame is not None and frame.f_code.co_filename not in UNSAFE_FILES and frame.f_code.co_name != "__del__":
-        frame = frame.f_back
-    if frame is None:
-        raise KeyboardInterrupt(signal.Signals(number).name)
-    signal.signal(signal.SIGALRM, lambda _, later: interrupt(number, later))
-    signal.setitimer(signal.ITIMER_REAL, PAUSE)
+    name = signal.Signals(number).name
+    if _is_safe(frame):
+        raise KeyboardInterrupt(name)
+
+    def look_again(_: int, later: FrameType | None) -> None:
+        if _is_safe(later):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise KeyboardInterrupt(name)
+
+    signal.signal(signal.SIGALRM, look_again)
+    signal.setitimer(signal.ITIMER_REAL, PAUSE, PAUSE)
     atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)
+
+
+def _is_safe(frame: FrameType | None) -> bool:
+    """Whether an exception that is raised in this frame arrives in those that called it."""
+    while frame is not None:
+        if frame.f_code.co_filename in UNSAFE_FILES or frame.f_code.co_name == "__del__":
+            return False
+        frame = frame.f_back
+    return True
 
 
 def scheduler_job() -> str:

@@ -21,7 +21,7 @@ from analysis.exceptions import BadInput
 from analysis.files import ChangedWhileRead, unchanging
 from analysis.io import GZIP, LARGEST_FILE, UTF8_MARK, largest_content
 
-BLOCK = 1 << 20  # bytes of a file that are read at a time; no record of more is read here
+BLOCK = 1 << 20  # bytes of a file that are read at a time; longer records are left to the other reader
 SAMPLE = 1 << 12  # bytes among which a file with segmentations has one
 _BEFORE, _BEHIND = 0, 2  # a list, as records.c counts
 FIELDS = ("image_id", "category_id", "score", "bbox", "id", "area", "iscrowd", "ignore", "segmentation")

@@ -24,7 +24,13 @@ class Ranking:
 
 def rank(order: Ints, category: Ints, categories: int) -> Ranking:
     """Split an order by score ``i64[N]`` (positions) into categories, keeping it within each."""
-    rows = order[order_by_index(category[order], categories)]
+    ranking = rank_ordered(category[order], categories)
+    return Ranking(order[ranking.rows], ranking.category, ranking.start)
+
+
+def rank_ordered(category: Ints, categories: int) -> Ranking:
+    """The same of positions that stand by descending score, of categories i64[N]."""
+    rows = order_by_index(category, categories)
     return Ranking(rows, category[rows], group_starts(category, categories))
 
 

@@ -14,14 +14,12 @@ from analysis.arrays import (
     Floats,
     Ints,
     blocks,
-    group_starts,
     inverse,
     occurring,
-    order_by_index,
     place_in_group,
 )
 from analysis.coco import Detections, GroundTruth
-from analysis.evaluation.average_precision import COCO_RECALLS, Ranking, recall_steps
+from analysis.evaluation.average_precision import COCO_RECALLS, rank_ordered, recall_steps
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, ErrorType
 from analysis.evaluation.hit_ranks import HitRanks
 from analysis.evaluation.matched_run import IGNORED, LOC, TRUE_POSITIVE, Labels
@@ -78,8 +76,8 @@ def single_error_costs(
         ground_truth: of the breakdown.
         detections: of the breakdown.
         breakdown: in either convention.
-        by_score: rows of the detections that count, at least, by descending score, if they are known; ties as
-            :func:`score_order` has them with the images in their order.
+        by_score: rows by descending score, all that count among them, if they are known; ties as in
+            :func:`score_order` with the images in their order.
 
     >>> from analysis import break_down, read_detections, read_ground_truth
     >>> from analysis.coco.synthetic import write_example
@@ -105,7 +103,7 @@ def single_error_costs(
     number = inverse(occur, classes)
     to, objects = number[to], objects[occur]
 
-    ranking = _rank_by_score(number[category], len(occur))
+    ranking = rank_ordered(number[category], len(occur))
     ranked = by_score[ranking.rows]
     is_tp = labels.error[ranked] == TRUE_POSITIVE
     curves = HitRanks.of_ranking(is_tp, ranking.start, recall_steps(objects, COCO_RECALLS))
@@ -140,12 +138,6 @@ def single_error_costs(
     of_a_miss = np.zeros(classes)
     of_a_miss[occur] = (fewer.ap() - base) * points
     return SingleErrorCosts(cost, np.where(labels.missed, of_a_miss[ground_truth.category], 0.0))
-
-
-def _rank_by_score(category: Ints, categories: int) -> Ranking:
-    """The ranking of detections that stand by descending score, of categories i64[n]."""
-    rows = order_by_index(category, categories)
-    return Ranking(rows, category[rows], group_starts(category, categories))
 
 
 def _counts(labels: Labels) -> Bools:

@@ -1,4 +1,4 @@
-/* Stable orders by digits: of numbers from high to low, and of indices. */
+/* The order of numbers from high to low. */
 #include "core.h"
 #include <stdlib.h>
 #include <string.h>
@@ -22,8 +22,8 @@ PyObject *order_descending(PyObject *self, PyObject *argument) {
     const double *value = open_column(argument, &column, -1, 8);
     if (!value) return NULL;
     Py_ssize_t count = column.view.len / 8;
-    uint64_t *key = malloc(1 + 2 * 8 * (size_t)count);
-    uint32_t *row = malloc(1 + 2 * 4 * (size_t)count), (*times)[VALUES] = calloc(DIGITS, sizeof *times);
+    uint64_t *key = malloc(2 * 8 * (size_t)count + 1);
+    uint32_t *row = malloc(2 * 4 * (size_t)count + 1), (*times)[VALUES] = calloc(DIGITS, sizeof *times);
     if (!key || !row || !times || count > UINT32_MAX) {
         PyErr_NoMemory();
         goto done;
@@ -85,7 +85,7 @@ PyObject *order_by_index(PyObject *self, PyObject *arguments) {
         goto done;
     }
     Py_ssize_t *start = malloc((size_t)buckets * sizeof *start + 1);
-    int64_t *other = several ? malloc(1 + 8 * (size_t)count) : NULL;
+    int64_t *other = several ? malloc(8 * (size_t)count + 1) : NULL;
     result = start && (other || !several) ? PyByteArray_FromStringAndSize(NULL, 8 * count) : PyErr_NoMemory();
     if (!result) goto freed;
     int64_t *order = (int64_t *)PyByteArray_AsString(result);

@@ -111,7 +111,7 @@ class WeightedAP:
         return found[: len(weights)]
 
     def _alone(self, weights: Weights) -> Floats:
-        """f64[curves, K] for one resample [images], without the core."""
+        """f64[curves, K] for one resample [images], by NumPy."""
         found = np.zeros((self.curves, self.categories))
         sums = _running(weights, self.block_image)
         counts = [one.sums(weights) for one in self.objects]

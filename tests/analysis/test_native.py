@@ -330,9 +330,9 @@ INTS, FLOATS, FLAGS = (lambda *values, kind=kind: np.array(values, dtype=kind) f
 
 NARROW = lambda *values: np.array(values, dtype=np.int32)  # noqa: E731
 
-# Sums, hits, one peak of one category, one curve, one set of objects.
 LANED = lambda *values: np.repeat(NARROW(*values)[:, None], LANES, axis=1)  # noqa: E731
 OBJECTS = INTS(1, 1, 1, 1)  # of one category, in each lane
+# Sums, hits, one peak of one category, one curve, one set of objects.
 PEAKS = (LANED(0, 1), LANED(0, 1), NARROW(1), INTS(0, 1), INTS(0), FLOATS(0), INTS(0, 1), (OBJECTS,))
 CURVE = (INTS(1, 3), INTS(0, 2), INTS(1, 2))  # true positives at the ranks 1 and 3, two recalls
 
